@@ -1,0 +1,223 @@
+import { type RefusalBody, refusalBody, refusalHeaders, statusOf } from './refusal.js'
+import type { Decision } from './types.js'
+
+const BRANDS = Symbol.for('meshguard.error')
+
+/** What an error says to HTTP: taken from the decision behind it, or given where there is none. */
+interface ErrorInit {
+  code: string
+  status: number
+  headers?: Record<string, string>
+  body: RefusalBody
+  cause?: unknown
+}
+
+/**
+ * The base of every error that MeshGuard throws on purpose.
+ *
+ * Each framework's own error handling reads `status`, `statusCode`, `expose`, `headers` or `getResponse()`, so that an
+ * uncaught one is answered 401, 403, 429 or 503 and never 500. `instanceof` works over two installed copies of this package.
+ * An error never carries a token, request headers or a body.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await guard.enforce('delete:contacts', { token })
+ * } catch (error) {
+ *   if (error instanceof MeshGuardError) console.log(error.code, error.status)
+ * }
+ * ```
+ */
+export class MeshGuardError extends Error {
+  static readonly brand: string = 'MeshGuardError'
+  /** Stable, to be compared by programs: a decision's code, or `connection`, `validation`. */
+  readonly code: string
+  /** The HTTP status; the same as `statusCode`. */
+  readonly status: number
+  readonly statusCode: number
+  /** Whether the message may be shown to the caller. */
+  readonly expose: boolean
+  /** For the answer; lower-case names. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly #body: RefusalBody
+
+  constructor(message: string, init: ErrorInit) {
+    super(message, init.cause === undefined ? undefined : { cause: init.cause })
+    this.name = new.target.brand
+    this.code = init.code
+    this.status = init.status
+    this.statusCode = init.status
+    this.expose = init.status < 500
+    this.headers = Object.freeze({ ...init.headers })
+    this.#body = init.body
+    Object.defineProperty(this, BRANDS, { value: brandsOf(new.target) })
+  }
+
+  /** The answer as a standard `Response`, with the body that `disclose: 'reason'` gives. */
+  getResponse(): Response {
+    return new Response(JSON.stringify(this.#body), {
+      status: this.status,
+      headers: { 'content-type': 'application/json; charset=utf-8', ...this.headers },
+    })
+  }
+
+  /** True for an error of this class from any installed copy of the package; a subclass of your own is compared as usual. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (!Object.hasOwn(this, 'brand')) return Function.prototype[Symbol.hasInstance].call(this, value)
+    if (typeof value !== 'object' || value === null) return false
+    const brands: unknown = Reflect.get(value, BRANDS)
+    return Array.isArray(brands) && brands.includes(this.brand)
+  }
+}
+
+function brandsOf(target: typeof MeshGuardError): readonly string[] {
+  const brands: string[] = []
+  for (let at = target; typeof at.brand === 'string'; at = Object.getPrototypeOf(at)) brands.push(at.brand)
+  return brands
+}
+
+/** `enforce` and `govern` throw it when the policies deny. */
+export class PolicyDeniedError extends MeshGuardError {
+  static override readonly brand: string = 'PolicyDeniedError'
+  readonly decision: Decision
+  readonly action: string
+  readonly policy: string | undefined
+  readonly rule: string | undefined
+  readonly reason: string | undefined
+  readonly traceId: string
+
+  constructor(decision: Decision) {
+    super(decision.reason ?? `Action ${decision.action} is not allowed`, fromDecision(decision))
+    this.decision = decision
+    this.action = decision.action
+    this.policy = decision.policy
+    this.rule = decision.rule
+    this.reason = decision.reason
+    this.traceId = decision.traceId
+  }
+}
+
+/** A rate limit of the policies is exhausted. */
+export class RateLimitError extends MeshGuardError {
+  static override readonly brand: string = 'RateLimitError'
+  readonly decision: Decision
+  /** Seconds until one request may pass. */
+  readonly retryAfter: number
+  readonly traceId: string
+
+  constructor(decision: Decision) {
+    super(`Rate limit exceeded, retry in ${decision.retryAfter ?? 1} s`, fromDecision(decision))
+    this.decision = decision
+    this.retryAfter = decision.retryAfter ?? 1
+    this.traceId = decision.traceId
+  }
+}
+
+/** The credential is missing, malformed, expired, revoked, or signed by nobody we know. */
+export class AuthenticationError extends MeshGuardError {
+  static override readonly brand: string = 'AuthenticationError'
+
+  /** @param message For the operator's log; the caller is only ever told `Invalid or expired token`. */
+  constructor(message: string, options: { cause?: unknown; traceId?: string; sentToken?: boolean } = {}) {
+    const refused = { action: '', code: 'unauthenticated', traceId: options.traceId ?? '' } as const
+    super(message, {
+      code: refused.code,
+      status: 401,
+      headers: refusalHeaders(refused, options.sentToken ?? true),
+      body: refusalBody(refused, 'reason'),
+      cause: options.cause,
+    })
+  }
+}
+
+/** No decision could be made: a source or key set failed, timed out, or answered what cannot be understood. */
+export class UnavailableError extends MeshGuardError {
+  static override readonly brand: string = 'UnavailableError'
+
+  constructor(message: string, options: { cause?: unknown; traceId?: string; code?: string } = {}) {
+    const refused = { action: '', code: 'unavailable', traceId: options.traceId ?? '' } as const
+    super(message, {
+      code: options.code ?? refused.code,
+      status: statusOf(refused.code),
+      headers: refusalHeaders(refused, false),
+      body: refusalBody(refused, 'reason'),
+      cause: options.cause,
+    })
+  }
+}
+
+/**
+ * The source could not be *reached*: no connection, its own exchange timed out, a 502-504, or its breaker is open because of
+ * those. It is the only failure that `onUnavailable: { allow }` opens for.
+ */
+export class ConnectionError extends UnavailableError {
+  static override readonly brand: string = 'ConnectionError'
+
+  constructor(message: string, options: { cause?: unknown; traceId?: string } = {}) {
+    super(message, { ...options, code: 'connection' })
+  }
+}
+
+/** One thing that is wrong with a document, and where. */
+export interface Issue {
+  /** What is wrong and what was expected. */
+  readonly message: string
+  /** The keys that lead to the place: `['rules', 0, 'effect']`. */
+  readonly path: ReadonlyArray<string | number>
+  readonly file?: string | undefined
+  /** Counted from 1. */
+  readonly line?: number | undefined
+  /** Counted from 1. */
+  readonly column?: number | undefined
+}
+
+/** A policy document or an action is not well formed. The message lists every issue, one to a line. */
+export class ValidationError extends MeshGuardError {
+  static override readonly brand: string = 'ValidationError'
+  readonly issues: readonly Issue[]
+
+  constructor(issues: readonly Issue[], options: { cause?: unknown; traceId?: string } = {}) {
+    const message = issues.map(issueInWords).join('\n')
+    super(message, {
+      code: 'validation',
+      status: 400,
+      headers: { 'cache-control': 'no-store' },
+      body: { error: 'bad_request', message, traceId: options.traceId ?? '', issues },
+      cause: options.cause,
+    })
+    this.issues = issues
+  }
+}
+
+/** The place goes before the message: `contacts.yaml:12:1: Unknown key …`. */
+function issueInWords({ file, line, column, message }: Issue): string {
+  const place = [file, line, column].filter((part) => part !== undefined).join(':')
+  return place === '' ? message : `${place}: ${message}`
+}
+
+/** The error that `enforce` throws for a decision that does not allow. */
+export function errorOf(decision: Decision): MeshGuardError {
+  const { code, traceId, action } = decision
+  const reason = decision.reason ?? `Action ${action} is not allowed`
+  switch (code) {
+    case 'rate_limited':
+      return new RateLimitError(decision)
+    case 'unauthenticated':
+      return new AuthenticationError(reason, { traceId })
+    case 'unavailable':
+      return new UnavailableError(reason, { traceId })
+    case 'invalid_action':
+      return new ValidationError([{ message: reason, path: ['action'] }], { traceId })
+    default:
+      return new PolicyDeniedError(decision)
+  }
+}
+
+function fromDecision(decision: Decision): ErrorInit {
+  return {
+    code: decision.code,
+    status: statusOf(decision.code),
+    headers: refusalHeaders(decision, true),
+    body: refusalBody(decision, 'reason'),
+  }
+}
