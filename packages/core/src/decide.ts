@@ -1,0 +1,255 @@
+import { isAction } from './action.js'
+import { AuthenticationError, ConnectionError } from './errors.js'
+import { matchesAny } from './policy/pattern.js'
+import { beforeDeadline, isPromise } from './settle.js'
+import type { Agent, Answer, AuditSink, Authenticate, Code, Decision, DecisionRequest, DecisionSource, Mode } from './types.js'
+
+/** What a guard was made of. */
+export interface Parts {
+  readonly source: DecisionSource
+  readonly authenticate: Authenticate | undefined
+  readonly mode: Mode
+  /** Actions that pass when the source cannot be reached. */
+  readonly failOpen: readonly string[]
+  readonly timeoutMs: number
+  readonly audit: AuditSink | undefined
+}
+
+/** How one decision differs from the guard's own settings. */
+export interface DecideOptions {
+  /** Of this route alone. */
+  readonly mode?: Mode | undefined
+  /** In ms since the epoch; the guard's `timeoutMs` from now if it is not given. */
+  readonly deadline?: number | undefined
+  /** The request's agent was made of its token by this guard's `authenticate`. */
+  readonly verified?: boolean | undefined
+}
+
+const DEFAULTS: DecideOptions = Object.freeze({})
+
+/** The codes that audit mode lets through: what policies said, and nothing else. */
+const AUDITED: ReadonlySet<Code> = new Set<Code>(['denied', 'no_match', 'rate_limited', 'unmapped'])
+
+const INVALID_ACTION: Answer = Object.freeze({
+  allowed: false,
+  code: 'invalid_action',
+  reason: 'The action is not of the form verb:object',
+})
+const NO_AGENT: Answer = Object.freeze({ allowed: false, code: 'unauthenticated', reason: 'No credential was presented' })
+const BYPASSED: Answer = Object.freeze({ allowed: true, code: 'bypassed' })
+const MALFORMED: Answer = Object.freeze({
+  allowed: false,
+  code: 'unavailable',
+  reason: 'The source gave no well-formed answer',
+})
+
+/** Answers one request. Synchronous where authentication and source are; never throws, never rejects. */
+export function decide(
+  parts: Parts,
+  request: DecisionRequest,
+  options: DecideOptions = DEFAULTS,
+): Decision | Promise<Decision> {
+  const now = Date.now()
+  if (!isAction(request.action)) return conclude(parts, request, INVALID_ACTION, options, now)
+  if (request.agent === undefined) return decideByToken(parts, request, options, now)
+  if ((options.mode ?? parts.mode) === 'bypass') return conclude(parts, request, BYPASSED, options, now)
+  return ask(parts, request, options, now)
+}
+
+/** A denial that no source was asked about, recorded like any other. */
+export function refuse(
+  parts: Parts,
+  request: DecisionRequest,
+  code: Code,
+  reason: string,
+  options: DecideOptions = DEFAULTS,
+): Decision {
+  const bypassed = code === 'unmapped' && (options.mode ?? parts.mode) === 'bypass'
+  return conclude(parts, request, bypassed ? BYPASSED : { allowed: false, code, reason }, options, Date.now())
+}
+
+/** The answer that stands for a failure. */
+export function answerOf(error: unknown): Answer {
+  const reason = error instanceof Error ? error.message : 'The source failed'
+  if (error instanceof AuthenticationError) return { allowed: false, code: 'unauthenticated', reason }
+  return { allowed: false, code: 'unavailable', reason }
+}
+
+function decideByToken(
+  parts: Parts,
+  request: DecisionRequest,
+  options: DecideOptions,
+  now: number,
+): Decision | Promise<Decision> {
+  const { authenticate, source } = parts
+  const bypass = (options.mode ?? parts.mode) === 'bypass'
+  const { token } = request
+  if (token === undefined) return conclude(parts, request, bypass ? BYPASSED : NO_AGENT, options, now)
+  if (authenticate === undefined) {
+    if (source.authenticates === true && !bypass) return ask(parts, request, options, now)
+    return conclude(parts, request, NO_AUTHENTICATE, options, now)
+  }
+  const deadline = options.deadline ?? now + parts.timeoutMs
+  const withAgent = (agent: Agent) => decide(parts, { ...request, agent }, { ...options, deadline, verified: true })
+  const failed = (error: unknown) => conclude(parts, request, answerOf(error), options, now)
+  try {
+    const agent = authenticate(token)
+    if (!isPromise(agent)) return withAgent(agent)
+    return beforeDeadline(agent, deadline, 'Authentication', request.signal).then(withAgent, failed)
+  } catch (error) {
+    return failed(error)
+  }
+}
+
+const NO_AUTHENTICATE: Answer = Object.freeze({
+  allowed: false,
+  code: 'unauthenticated',
+  reason: 'The guard was given no way to verify a token: createGuard needs "authenticate"',
+})
+
+function ask(parts: Parts, request: DecisionRequest, options: DecideOptions, now: number): Decision | Promise<Decision> {
+  let answer: Answer | Promise<Answer>
+  try {
+    answer = parts.source.decide(request, now)
+  } catch (error) {
+    return conclude(parts, request, failure(parts, request, options, error), options, now)
+  }
+  if (!isPromise(answer)) return conclude(parts, request, answer, options, now)
+  return beforeDeadline(answer, options.deadline ?? now + parts.timeoutMs, 'The decision', request.signal)
+    .catch((error: unknown) => failure(parts, request, options, error))
+    .then((settled) => conclude(parts, request, settled, options, now, Date.now() - now))
+}
+
+const FAILED_OPEN: Answer = Object.freeze({ allowed: true, code: 'unavailable', reason: 'The source could not be reached' })
+
+/** Only what could not be *reached* may be opened, and only for an agent whose token was verified here. */
+function failure(parts: Parts, request: DecisionRequest, options: DecideOptions, error: unknown): Answer {
+  const open = error instanceof ConnectionError && options.verified === true && matchesAny(parts.failOpen, request.action)
+  return open ? FAILED_OPEN : { ...answerOf(error), allowed: false, code: 'unavailable' }
+}
+
+/**
+ * Makes the decision of an answer and records it. This is the one place where an answer becomes a decision.
+ *
+ * @param durationMs Only where the answer was waited for.
+ */
+export function conclude(
+  parts: Parts,
+  request: DecisionRequest,
+  given: Answer,
+  options: DecideOptions,
+  now: number,
+  durationMs?: number,
+): Decision {
+  const answer = isWellFormed(given) ? given : MALFORMED
+  const mode = options.mode ?? parts.mode
+  const audited = mode === 'audit' && (answer.allowed || AUDITED.has(answer.code))
+  const agent = request.agent ?? answer.agent
+  const decision: Decision = {
+    allowed: answer.allowed || audited,
+    decision: answer.allowed ? 'allow' : 'deny',
+    action: request.action,
+    resource: request.resource,
+    agentId: agent === undefined ? undefined : agent.id,
+    code: answer.code,
+    policy: answer.policy,
+    rule: answer.rule,
+    reason: answer.reason,
+    retryAfter: answer.retryAfter,
+    limit: answer.limit,
+    traceId: request.traceId,
+    timestamp: now,
+    policyVersion: answer.policyVersion,
+    enforced: mode === 'enforce' || (mode === 'audit' && !audited),
+    failedOpen: answer === FAILED_OPEN ? true : undefined,
+  }
+  return parts.audit === undefined ? decision : record(parts, parts.audit, decision, agent, request, durationMs)
+}
+
+function isWellFormed(answer: Answer | undefined): answer is Answer {
+  if (answer === FAILED_OPEN) return true
+  if (typeof answer !== 'object' || answer === null || typeof answer.allowed !== 'boolean') return false
+  const allows = answer.code === 'allowed' || answer.code === 'bypassed'
+  return answer.allowed === allows && (allows || DENIALS.has(answer.code))
+}
+
+const DENIALS: ReadonlySet<unknown> = new Set<Code>([
+  'denied',
+  'no_match',
+  'rate_limited',
+  'unmapped',
+  'unauthenticated',
+  'unavailable',
+  'invalid_action',
+])
+
+/** Records a decision. An allow that cannot be recorded is none. */
+function record(
+  parts: Parts,
+  sink: AuditSink,
+  decision: Decision,
+  agent: Agent | undefined,
+  request: DecisionRequest,
+  durationMs: number | undefined,
+): Decision {
+  try {
+    sink.record({
+      type: 'decision',
+      allowed: decision.allowed,
+      decision: decision.decision,
+      action: decision.action,
+      resource: decision.resource,
+      agentId: decision.agentId,
+      code: decision.code,
+      policy: decision.policy,
+      rule: decision.rule,
+      reason: decision.reason,
+      retryAfter: decision.retryAfter,
+      limit: decision.limit,
+      traceId: decision.traceId,
+      timestamp: decision.timestamp,
+      policyVersion: decision.policyVersion,
+      enforced: decision.enforced,
+      failedOpen: decision.failedOpen,
+      agent,
+      request: request.request,
+      source: parts.source.name,
+      durationMs,
+    })
+    return decision
+  } catch {
+    return decision.allowed
+      ? { ...decision, allowed: false, decision: 'deny', code: 'unavailable', reason: UNRECORDED, enforced: true }
+      : decision
+  }
+}
+
+const UNRECORDED = 'The decision could not be recorded'
+
+/** As {@link decide}, for several requests of one agent on one policy version where the source can do that. */
+export function decideMany(
+  parts: Parts,
+  requests: readonly DecisionRequest[],
+  options: DecideOptions,
+): readonly (Decision | Promise<Decision>)[] | Promise<readonly Decision[]> {
+  const { source } = parts
+  const mode = options.mode ?? parts.mode
+  if (source.decideMany === undefined || mode === 'bypass' || !requests.every((request) => isAction(request.action))) {
+    return requests.map((request) => decide(parts, request, options))
+  }
+  const now = Date.now()
+  const deadline = options.deadline ?? now + parts.timeoutMs
+  const concludeAll = (answers: readonly Answer[]) => {
+    const complete = Array.isArray(answers) && answers.length === requests.length
+    return requests.map((request, i) => conclude(parts, request, complete ? (answers[i] as Answer) : MALFORMED, options, now))
+  }
+  const failAll = (error: unknown) =>
+    requests.map((request) => conclude(parts, request, failure(parts, request, options, error), options, now))
+  try {
+    const answers = source.decideMany(requests, now)
+    if (!isPromise(answers)) return concludeAll(answers)
+    return beforeDeadline(answers, deadline, 'The decisions', requests[0]?.signal).then(concludeAll, failAll)
+  } catch (error) {
+    return failAll(error)
+  }
+}

@@ -1,0 +1,225 @@
+import { isAgent } from './agent.js'
+import { type AuditTarget, toSink } from './audit.js'
+import { type DecideOptions, decide, decideMany, type Parts, refuse } from './decide.js'
+import { AuthenticationError, errorOf, UnavailableError } from './errors.js'
+import { assertFunction, assertMs, assertOneOf, assertOptions } from './options.js'
+import { assertPattern } from './policy/pattern.js'
+import { beforeDeadline, isPromise } from './settle.js'
+import { isTraceId, newTraceId } from './trace.js'
+import type { Agent, Authenticate, Code, Decision, DecisionRequest, DecisionSource, Explanation, Mode } from './types.js'
+
+/** Options of {@link createGuard}. */
+export interface GuardOptions {
+  /** Who answers: `fromPolicies(…)`, or your own. */
+  readonly source: DecisionSource
+  /** Turns a bearer token into an agent: `agentTokens({…})`. Not needed where agents are handed in, or the source authenticates. */
+  readonly authenticate?: Authenticate | undefined
+  /** Default `'enforce'`. `'audit'` records what the policies say and lets the request go on; `'bypass'` evaluates nothing. */
+  readonly mode?: Mode | undefined
+  /**
+   * What happens when the source cannot be *reached*. Default `'deny'` (503). With `{ allow }` actions that a pattern covers
+   * pass, for agents whose token this guard verified itself; a source that throws, hangs or answers garbage opens nothing.
+   */
+  readonly onUnavailable?: 'deny' | { readonly allow: readonly string[] } | undefined
+  /** From credentials to answer, callbacks of the application included; in milliseconds. Default 1000. */
+  readonly timeoutMs?: number | undefined
+  /** Told of every decision: a sink, or a function of an event. */
+  readonly audit?: AuditTarget | undefined
+}
+
+/** What is asked besides the action. */
+export interface CheckOptions {
+  /** Who calls, proved by the application itself. */
+  readonly agent?: Agent | undefined
+  /** Or the bearer token of who calls. */
+  readonly token?: string | undefined
+  readonly resource?: string | undefined
+  readonly context?: Readonly<Record<string, unknown>> | undefined
+  /** 8 to 128 letters, digits and `._:-`; otherwise a UUID is made. */
+  readonly traceId?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** One of many questions. */
+export interface Check {
+  readonly action: string
+  readonly resource?: string | undefined
+  readonly context?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** Asks and enforces. Made by {@link createGuard}. */
+export interface Guard {
+  readonly mode: Mode
+  readonly timeoutMs: number
+  /** The decision; never throws for a deny. */
+  check(action: string, options?: CheckOptions): Promise<Decision>
+  /**
+   * The decision if it allows.
+   *
+   * @throws PolicyDeniedError, RateLimitError, AuthenticationError, UnavailableError, or ValidationError for a string that is
+   * not an action.
+   */
+  enforce(action: string, options?: CheckOptions): Promise<Decision>
+  /** Enforces, runs the function, tells the sink how it ended, and returns what the function returned. */
+  govern<T>(action: string, work: (decision: Decision) => T | Promise<T>, options?: CheckOptions): Promise<T>
+  /** The decisions, in order, on one policy version where the source can do that. */
+  checkMany(checks: readonly Check[], options?: Omit<CheckOptions, 'resource' | 'context'>): Promise<Decision[]>
+  /** The decision with every policy and rule looked at. Consumes no rate limit and is not recorded. */
+  explain(action: string, options?: CheckOptions): Promise<Explanation>
+  /**
+   * The fast path, which the adapters use: synchronous where the source and a remembered token are. It trusts its caller that
+   * `agent` is well formed.
+   */
+  decide(request: DecisionRequest, options?: DecideOptions): Decision | Promise<Decision>
+  /** Verifies a token as a decision would. `undefined` when the source does that itself. */
+  readonly authenticate: Authenticate | undefined
+  /** Records a denial that no source was asked about: an unmapped route, a malformed request, a missing credential. */
+  refuse(request: DecisionRequest, code: Code, reason: string, options?: DecideOptions): Decision
+  /** Closes the source and flushes the sink. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+const OPTIONS = ['source', 'authenticate', 'mode', 'onUnavailable', 'timeoutMs', 'audit']
+const MODES: readonly Mode[] = ['enforce', 'audit', 'bypass']
+
+/**
+ * Makes a guard. Options are checked and copied here; a wrong one is a `TypeError` that names it.
+ *
+ * @example
+ * ```ts
+ * const guard = createGuard({
+ *   source: fromPolicies(policies),
+ *   authenticate: agentTokens({ publicKey }),
+ *   audit: auditToConsole(),
+ * })
+ * const decision = await guard.check('read:contacts', { token })
+ * ```
+ */
+export function createGuard(options: GuardOptions): Guard {
+  const parts = readOptions(options)
+  if (parts.mode === 'bypass') console.warn('MeshGuard is in bypass mode: no policy is evaluated. For development only.')
+
+  const check = async (action: string, given: CheckOptions = {}): Promise<Decision> => {
+    const request = toRequest(action, given)
+    if (given.agent !== undefined && !isAgent(given.agent)) {
+      return refuse(parts, { ...request, agent: undefined }, 'unauthenticated', 'The agent that was handed in is malformed')
+    }
+    return decide(parts, request)
+  }
+  const enforce = async (action: string, given?: CheckOptions): Promise<Decision> => {
+    const decision = await check(action, given)
+    if (!decision.allowed) throw errorOf(decision)
+    return decision
+  }
+  const close = async (): Promise<void> => {
+    await parts.source.close?.()
+    await parts.audit?.close?.()
+  }
+  return Object.freeze({
+    mode: parts.mode,
+    timeoutMs: parts.timeoutMs,
+    authenticate: parts.authenticate,
+    check,
+    enforce,
+    govern: async <T>(action: string, work: (decision: Decision) => T | Promise<T>, given?: CheckOptions): Promise<T> =>
+      governed(parts, await enforce(action, given), work),
+    checkMany: (checks: readonly Check[], given?: CheckOptions) => checkMany(parts, checks, given ?? {}),
+    explain: (action: string, given?: CheckOptions) => explain(parts, toRequest(action, given ?? {})),
+    decide: (request: DecisionRequest, how?: DecideOptions) => decide(parts, request, how),
+    refuse: (request: DecisionRequest, code: Code, reason: string, how?: DecideOptions) =>
+      refuse(parts, request, code, reason, how),
+    close,
+    [Symbol.asyncDispose]: close,
+  })
+}
+
+function readOptions(options: GuardOptions): Parts {
+  assertOptions('createGuard', options, OPTIONS)
+  const { source, authenticate, mode = 'enforce', onUnavailable = 'deny', timeoutMs = 1000, audit } = options
+  if (typeof source?.decide !== 'function') {
+    throw new TypeError('createGuard: option "source" is required: a decision source like fromPolicies(policies)')
+  }
+  assertFunction('createGuard', 'authenticate', authenticate)
+  assertOneOf('createGuard', 'mode', mode, MODES)
+  assertMs('createGuard', 'timeoutMs', timeoutMs)
+  const failOpen = onUnavailable === 'deny' ? [] : readFailOpen(onUnavailable, authenticate)
+  return Object.freeze({
+    source,
+    authenticate,
+    mode,
+    failOpen,
+    timeoutMs,
+    audit: audit === undefined ? undefined : toSink(audit),
+  })
+}
+
+function readFailOpen(onUnavailable: { readonly allow: readonly string[] }, authenticate: unknown): readonly string[] {
+  const patterns: unknown = onUnavailable?.allow
+  if (!Array.isArray(patterns) || patterns.length === 0) {
+    throw new TypeError('createGuard: option "onUnavailable" must be "deny" or { allow: [patterns] }')
+  }
+  if (authenticate === undefined) {
+    throw new TypeError('createGuard: option "onUnavailable" may only allow where "authenticate" verifies tokens locally')
+  }
+  for (const pattern of patterns) assertPattern(pattern)
+  return Object.freeze([...patterns])
+}
+
+function toRequest(action: string, given: CheckOptions): DecisionRequest {
+  const { agent, token, resource, context, traceId, signal } = given
+  return { action, agent, token, resource, context, traceId: isTraceId(traceId) ? traceId : newTraceId(), signal }
+}
+
+async function governed<T>(parts: Parts, decision: Decision, work: (decision: Decision) => T | Promise<T>): Promise<T> {
+  const started = Date.now()
+  let ok = false
+  try {
+    const value = await work(decision)
+    ok = true
+    return value
+  } finally {
+    parts.audit?.record({ type: 'outcome', traceId: decision.traceId, ok, durationMs: Date.now() - started })
+  }
+}
+
+async function checkMany(parts: Parts, checks: readonly Check[], given: CheckOptions): Promise<Decision[]> {
+  const who = toRequest('', given)
+  const verified = await identify(parts, who)
+  const requests = checks.map(({ action, resource, context }) => ({ ...who, action, resource, context, agent: verified.agent }))
+  if (verified.error !== undefined) {
+    const { code, message } = verified.error
+    return requests.map((request) => refuse(parts, request, code === 'unauthenticated' ? code : 'unavailable', message))
+  }
+  return Promise.all(await decideMany(parts, requests, { verified: who.token !== undefined }))
+}
+
+/** The agent of a request, its token verified if it has one; or the error that refuses it. */
+async function identify(
+  parts: Parts,
+  { agent, token, signal }: DecisionRequest,
+): Promise<{ agent?: Agent | undefined; error?: AuthenticationError | UnavailableError }> {
+  if (agent !== undefined) return isAgent(agent) ? { agent } : { error: new AuthenticationError('The agent is malformed') }
+  if (token === undefined)
+    return parts.mode === 'bypass' ? {} : { error: new AuthenticationError('No credential was presented') }
+  if (parts.authenticate === undefined) return {}
+  try {
+    const verified = parts.authenticate(token)
+    if (!isPromise(verified)) return { agent: verified }
+    return { agent: await beforeDeadline(verified, Date.now() + parts.timeoutMs, 'Authentication', signal) }
+  } catch (error) {
+    if (error instanceof AuthenticationError || error instanceof UnavailableError) return { error }
+    return { error: new UnavailableError('Authentication failed', { cause: error }) }
+  }
+}
+
+async function explain(parts: Parts, request: DecisionRequest): Promise<Explanation> {
+  const { source } = parts
+  if (source.explain === undefined) throw new TypeError(`The source "${source.name}" cannot explain its decisions`)
+  const { agent, error } = await identify(parts, request)
+  if (error !== undefined) throw error
+  const asked = { ...request, agent }
+  const explained = await source.explain(asked, Date.now())
+  const silent: Parts = { ...parts, audit: undefined, source: { name: source.name, decide: () => explained } }
+  return { ...(await decide(silent, asked)), steps: explained.steps }
+}

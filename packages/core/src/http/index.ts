@@ -1,0 +1,23 @@
+/**
+ * What an adapter needs, for every framework the same: route facts in, outcome out. Adapters for other frameworks can be
+ * written against this entry alone.
+ *
+ * @module
+ */
+export { bindController, type DecoratorArguments, decorate, isDecoratorCall } from './decorator.js'
+export { type AdapterGuard, createHttpGuard, type HttpGuard, type Identified } from './http-guard.js'
+export { type HeldResponse, holdAnswer, type IncomingHeaders, joinedHeader, type Replacement } from './node-server.js'
+export type { ProtectOptions, ReadOptions } from './options.js'
+export type { Outcome, Pass, Refusal, RequestReader } from './outcome.js'
+export {
+  type CheckOfRoute,
+  type DynamicRouteOptions,
+  type OpenRoute,
+  type OwnCheck,
+  OwnChecks,
+  type PassingMiddleware,
+  type RouteOptions,
+  readOpen,
+  readOwnCheck,
+} from './own-check.js'
+export type { RouteCheck, RouteFacts, RouteRow } from './route.js'

@@ -1,0 +1,69 @@
+/** What the adapters on Node's own server share. Structural types: nothing of Node is imported. */
+
+/** The parts of Node's `IncomingMessage` that are read. */
+export interface IncomingHeaders {
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly rawHeaders: readonly string[]
+}
+
+/**
+ * A header as {@link RequestReader.header} wants it. Node keeps only the first of two `Authorization` headers in `headers`,
+ * and drops whatever comes after the thousandth: that one is counted in `rawHeaders`.
+ */
+export function joinedHeader(message: IncomingHeaders, name: string): string | undefined {
+  if (name === 'authorization') return joinedFromRaw(message.rawHeaders, name)
+  const value = message.headers[name]
+  return typeof value === 'object' ? value.join(', ') : value
+}
+
+function joinedFromRaw(rawHeaders: readonly string[], name: string): string | undefined {
+  let joined: string | undefined
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const header = rawHeaders[i] as string
+    if (header.length !== name.length || header.toLowerCase() !== name) continue
+    joined = joined === undefined ? rawHeaders[i + 1] : `${joined}, ${rawHeaders[i + 1]}`
+  }
+  return joined
+}
+
+/** The parts of Node's `ServerResponse` that are held back. */
+export interface HeldResponse {
+  readonly headersSent: boolean
+  statusCode: number
+  writeHead(status: number, ...rest: never[]): unknown
+  write(...args: never[]): unknown
+  end(...args: never[]): unknown
+  getHeaderNames(): string[]
+  removeHeader(name: string): void
+}
+
+/** The answer that takes the place of one that was held back. */
+export interface Replacement {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
+
+/**
+ * Holds back the answers of one response: when its head is about to be written, `replace` may answer another one, which is
+ * sent instead; what the application writes after that is dropped.
+ *
+ * @param replace Called with the status once. `undefined` lets the answer go.
+ */
+export function holdAnswer(response: HeldResponse, replace: (status: number) => Replacement | undefined): void {
+  const { writeHead, write, end } = response
+  const restore = () => Object.assign(response, { writeHead, write, end })
+  response.writeHead = (status: number, ...rest: never[]) => {
+    restore()
+    const replacement = replace(status)
+    if (replacement === undefined) return writeHead.call(response, status, ...rest)
+    for (const name of response.getHeaderNames()) response.removeHeader(name)
+    const headers = { ...replacement.headers, 'content-length': String(new TextEncoder().encode(replacement.body).length) }
+    writeHead.call(response, replacement.status, headers as never)
+    end.call(response, replacement.body as never)
+    response.write = () => true
+    response.end = () => response
+    response.writeHead = () => response
+    return response
+  }
+}

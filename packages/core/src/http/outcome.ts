@@ -1,0 +1,76 @@
+import type { Params } from '../action.js'
+import { type Disclose, problemBody, refusalBody, refusalHeaders, statusOf } from '../refusal.js'
+import type { Decision } from '../types.js'
+
+/** How core reads what it needs from a framework's request. Given once, by the adapter. */
+export interface RequestReader<R> {
+  method(request: R): string
+  /** By lower-case name. A header that was sent twice answers both values, joined with `, `. */
+  header(request: R, name: string): string | undefined
+  /** The parameters of the dispatched route, mounts included, decoded once. */
+  params(request: R): Params
+  /** The framework's own notion of the client's address. */
+  ip?(request: R): string | undefined
+  /** Aborted when the client goes away. Read only when something has to be waited for. */
+  signal?(request: R): AbortSignal | undefined
+  waitUntil?(request: R, promise: Promise<unknown>): void
+}
+
+/** What becomes of a request at a route. */
+export type Outcome = Pass | Refusal
+
+/** The handler may run. */
+export interface Pass {
+  readonly pass: true
+  /** Absent for a CORS preflight. */
+  readonly decision?: Decision | undefined
+}
+
+/** The handler must not run; this is the answer. */
+export interface Refusal {
+  readonly pass: false
+  readonly decision: Decision
+  readonly status: number
+  /** Lower-case names, `content-type` included. */
+  readonly headers: Readonly<Record<string, string>>
+  /** JSON. */
+  readonly body: string
+}
+
+/** A CORS preflight to a handler for OPTIONS alone. */
+export const PREFLIGHT: Pass = Object.freeze({ pass: true })
+
+/** Writes the answer to a denial; `application/problem+json` (RFC 9457) when `Accept` prefers it. */
+export function refusalOf(decision: Decision, sentToken: boolean, disclose: Disclose, accept: string | undefined): Refusal {
+  const status = statusOf(decision.code)
+  const body = refusalBody(decision, disclose)
+  const problem = prefersProblem(accept)
+  return {
+    pass: false,
+    decision,
+    status,
+    headers: {
+      'content-type': problem ? 'application/problem+json' : 'application/json; charset=utf-8',
+      ...refusalHeaders(decision, sentToken),
+    },
+    body: JSON.stringify(problem ? problemBody(body, status) : body),
+  }
+}
+
+function prefersProblem(accept: string | undefined): boolean {
+  if (accept === undefined || !accept.includes('problem+json')) return false
+  const problem = qualityOf(accept, 'application/problem+json')
+  return problem > 0 && problem >= qualityOf(accept, 'application/json')
+}
+
+/** The weight of a media type in an `Accept` header (RFC 9110, 12.5.1); 0 when it is not listed. */
+function qualityOf(accept: string, type: string): number {
+  for (const range of accept.slice(0, 1024).split(',')) {
+    const [name, ...parameters] = range.split(';').map((part) => part.trim().toLowerCase())
+    if (name !== type) continue
+    const weight = parameters.find((parameter) => parameter.startsWith('q='))
+    const quality = weight === undefined ? 1 : Number(weight.slice(2))
+    return Number.isNaN(quality) ? 0 : quality
+  }
+  return 0
+}

@@ -1,0 +1,41 @@
+import { UnavailableError } from './errors.js'
+
+/** Values that are there at once stay so: nothing becomes a promise that need not be one. */
+
+/** Whether a value is to be waited for. */
+export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+}
+
+/** Goes on with a value now, or when it is there. */
+export function whenReady<T, R>(value: T | Promise<T>, then: (value: T) => R | Promise<R>): R | Promise<R> {
+  return isPromise(value) ? value.then(then) : then(value)
+}
+
+/**
+ * The first of: what the promise comes to, the deadline, the caller going away. What comes later is ignored, a rejection
+ * included.
+ *
+ * @param deadline In ms since the epoch.
+ * @throws UnavailableError when the deadline passes or the signal is aborted first.
+ */
+export function beforeDeadline<T>(promise: Promise<T>, deadline: number, what: string, signal?: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = () => finish(() => reject(new UnavailableError(`${what}: the caller went away`)))
+    const timer = setTimeout(
+      () => finish(() => reject(new UnavailableError(`${what}: no answer in time`))),
+      Math.max(0, deadline - Date.now()),
+    )
+    const finish = (settle: () => void) => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+      settle()
+    }
+    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal?.aborted) onAbort()
+    promise.then(
+      (value) => finish(() => resolve(value)),
+      (error) => finish(() => reject(error)),
+    )
+  })
+}
