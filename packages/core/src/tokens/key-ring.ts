@@ -1,0 +1,109 @@
+import { createRemoteJWKSet, type JSONWebKeySet } from 'jose'
+import { UnavailableError } from '../errors.js'
+import { isObject } from './claims.js'
+import { jwkKey, jwkProblem, type TokenKey } from './keys.js'
+import { TokenMemory } from './memory.js'
+
+/** One generation of keys and the tokens that they have verified: with the keys goes the memory. */
+export interface KeyRing {
+  readonly remembered: TokenMemory
+  /** The key that a token's header names; without a `kid`, the only one that its `alg` fits. */
+  find(kid: string | undefined, alg: string): TokenKey | undefined
+}
+
+/** Where the keys come from. `now` is in ms since the epoch. */
+export interface KeySource {
+  /** The keys in use; `undefined` when they have to be fetched first. */
+  current(now: number): KeyRing | undefined
+  /** The keys in use, fetched if they are older than 10 minutes. */
+  load(now: number): Promise<KeyRing>
+  /** For a token that names an unknown key: the keys, fetched anew if that was not done within the last 30 s. */
+  renew(now: number): Promise<KeyRing>
+}
+
+/** @param fallback The key for whatever `kid` a token names, where a single key without a name of its own is configured. */
+function keyRing(keys: readonly TokenKey[], fallback?: TokenKey): KeyRing {
+  const named = new Map<string, TokenKey>()
+  for (const key of keys) if (key.kid !== undefined && !named.has(key.kid)) named.set(key.kid, key)
+  return {
+    remembered: new TokenMemory(),
+    find(kid, alg) {
+      if (kid !== undefined) return named.get(kid) ?? fallback
+      const fitting = keys.filter((key) => key.algorithm.headers.includes(alg))
+      return fitting.length === 1 ? fitting[0] : undefined
+    },
+  }
+}
+
+function fixed(ring: KeyRing): KeySource {
+  const loaded = Promise.resolve(ring)
+  return { current: () => ring, load: () => loaded, renew: () => loaded }
+}
+
+/** One secret. It has no name, so a token that names a key is not its own. */
+export function secretSource(key: TokenKey): KeySource {
+  return fixed(keyRing([key]))
+}
+
+/** One public key. If it has no `kid` itself, a token's does not matter. */
+export function publicKeySource(key: TokenKey): KeySource {
+  return fixed(keyRing([key], key.kid === undefined ? key : undefined))
+}
+
+/**
+ * A JWK Set, given or behind a URL.
+ *
+ * @throws TypeError for a URL that is not http(s) or holds a password, and for a given set with a key that cannot verify
+ * tokens or two keys of one name. Such keys in a fetched set are passed over.
+ */
+export function keySetSource(jwks: unknown): KeySource {
+  if (typeof jwks === 'string' || jwks instanceof URL) return remote(jwks)
+  if (!isObject(jwks) || !Array.isArray(jwks['keys']))
+    throw new TypeError('agentTokens: option "jwks" must be a URL or { keys: [...] }')
+  const keys = jwks['keys'].map((jwk, i) => jwkKey(`agentTokens: option "jwks": keys[${i}]`, jwk, 'verify'))
+  const kids = keys.flatMap(({ kid }) => kid ?? [])
+  if (new Set(kids).size < kids.length) throw new TypeError('agentTokens: option "jwks" has two keys with the same "kid"')
+  if (keys.length === 0) throw new TypeError('agentTokens: option "jwks" has no keys')
+  return fixed(keyRing(keys))
+}
+
+function remote(address: string | URL): KeySource {
+  const url = URL.canParse(address) ? new URL(address) : undefined
+  if (url === undefined || !['https:', 'http:'].includes(url.protocol) || url.username !== '' || url.password !== '') {
+    throw new TypeError('agentTokens: option "jwks" must be an http(s) URL without user and password')
+  }
+  return fetched(url)
+}
+
+const MAX_AGE_MS = 600_000
+const COOLDOWN_MS = 30_000
+
+/** Our own ring is what counts: it is changed, and its age begins, in one step when an answer is there. */
+function fetched(url: URL): KeySource {
+  const remote = createRemoteJWKSet(url)
+  let ring = keyRing([])
+  let text = ''
+  let fetchedAt = Number.NEGATIVE_INFINITY
+  const within = (ms: number, now: number): boolean => now >= fetchedAt && now < fetchedAt + ms
+  const reload = async (now: number): Promise<KeyRing> => {
+    await remote.reload().catch((cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      throw new UnavailableError(`The key set at ${url.origin}${url.pathname} could not be fetched: ${reason}`, { cause })
+    })
+    const set = remote.jwks() as JSONWebKeySet
+    const newText = JSON.stringify(set)
+    if (newText !== text) ring = keyRing(usableKeys(set))
+    text = newText
+    fetchedAt = now
+    return ring
+  }
+  return {
+    current: (now) => (within(MAX_AGE_MS, now) ? ring : undefined),
+    load: async (now) => (within(MAX_AGE_MS, now) ? ring : reload(now)),
+    renew: async (now) => (within(COOLDOWN_MS, now) ? ring : reload(now)),
+  }
+}
+
+function usableKeys({ keys }: JSONWebKeySet): TokenKey[] {
+  return keys.filter((jwk) => jwkProblem(jwk, 'verify') === undefined).map((jwk) => jwkKey('jwks', jwk, 'verify'))
+}

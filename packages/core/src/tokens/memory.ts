@@ -1,0 +1,61 @@
+import type { Agent } from '../types.js'
+import type { AgentClaims } from './claims.js'
+
+/** A token that was verified, and when it is good. */
+export interface Verified {
+  readonly agent: Agent
+  readonly claims: AgentClaims
+  /** Milliseconds since the epoch, the clock tolerance included. */
+  readonly notBefore: number
+  /** Milliseconds since the epoch, the clock tolerance included; at this very moment it is over. */
+  readonly notAfter: number
+}
+
+/** How many tokens are remembered for one set of keys. */
+export const MAX_REMEMBERED = 10_000
+
+/**
+ * The tokens that one set of keys has verified. Only good ones are ever put in, so nobody can crowd them out with bad ones.
+ *
+ * Two halves: when the younger is full it becomes the older, and what nobody asked for since then is forgotten.
+ */
+export class TokenMemory {
+  readonly #half: number
+  #younger = new Map<string, Verified>()
+  #older = new Map<string, Verified>()
+
+  constructor(limit = MAX_REMEMBERED) {
+    this.#half = Math.max(1, Math.floor(limit / 2))
+  }
+
+  get size(): number {
+    return this.#younger.size + this.#older.size
+  }
+
+  get(token: string): Verified | undefined {
+    return this.#younger.get(token) ?? this.#promote(token)
+  }
+
+  /** Remembers, and answers what is remembered: the first of two that were verified at once. */
+  add(token: string, verified: Verified): Verified {
+    const known = this.get(token)
+    if (known === undefined) this.#put(token, verified)
+    return known ?? verified
+  }
+
+  #promote(token: string): Verified | undefined {
+    const verified = this.#older.get(token)
+    if (verified === undefined) return undefined
+    this.#older.delete(token)
+    this.#put(token, verified)
+    return verified
+  }
+
+  #put(token: string, verified: Verified): void {
+    if (this.#younger.size >= this.#half) {
+      this.#older = this.#younger
+      this.#younger = new Map()
+    }
+    this.#younger.set(token, verified)
+  }
+}
