@@ -1,0 +1,117 @@
+import type { $ZodIssue } from 'zod/v4/core'
+import type { Issue } from '../errors.js'
+
+/** The keys that lead to a place in a document. */
+export type Path = Issue['path']
+
+/** Takes note of something that is wrong at a place. */
+export type Report = (path: Path, message: string) => void
+
+/** An issue whose message begins with the place, unless it names the key itself. */
+export function issueAt(path: Path, message: string): Issue {
+  const place = path.reduce<string>(
+    (words, key) => words + (typeof key === 'number' ? `[${key}]` : `${words && '.'}${key}`),
+    '',
+  )
+  return { path, message: place === '' || message.startsWith('Unknown ') ? message : `${place}: ${message}` }
+}
+
+/** Puts what the schema found into our words: what is wrong, what was expected and the nearest right name. */
+export function issuesOf(found: $ZodIssue, document: unknown, keysAt: (path: Path) => readonly string[]): Issue[] {
+  const path = found.path.filter((key) => typeof key !== 'symbol')
+  switch (found.code) {
+    case 'unrecognized_keys':
+      return found.keys.map((key) => issueAt([...path, key], unknownKey(key, keysAt(path))))
+    case 'invalid_value':
+      return [problem(document, path, found.values.map((one) => JSON.stringify(one)).join(', '), found.values.map(String))]
+    case 'invalid_type':
+      return [problem(document, path, WORDS.get(found.expected) ?? found.expected)]
+    case 'too_small':
+      return [issueAt(path, sizeWords(found.origin, found.minimum, 'least'))]
+    case 'too_big':
+      return [issueAt(path, sizeWords(found.origin, found.maximum, 'most'))]
+    default:
+      return [issueAt(path, found.message)]
+  }
+}
+
+const WORDS: ReadonlyMap<string, string> = new Map([
+  ['string', 'text (quote it if it is not)'],
+  ['int', 'a whole number'],
+  ['number', 'a number'],
+  ['array', 'a list'],
+  ['object', 'an object'],
+])
+
+function problem(document: unknown, path: Path, expected: string, names: readonly string[] = []): Issue {
+  const value = valueAt(document, path)
+  const key = path.at(-1)
+  if (value === undefined && key !== undefined) return issueAt(path.slice(0, -1), `"${key}" is missing; expected ${expected}`)
+  const hint = typeof value === 'string' ? didYouMean(value, names) : undefined
+  return issueAt(
+    path,
+    [`expected ${names.length > 1 ? 'one of ' : ''}${expected}, not ${inWords(value)}`, hint].filter(Boolean).join('. '),
+  )
+}
+
+function sizeWords(origin: string, bound: number | bigint, side: 'least' | 'most'): string {
+  if (origin === 'array')
+    return side === 'least' ? 'expected a list with at least one entry' : `at most ${bound} entries are allowed`
+  if (origin === 'string')
+    return side === 'least' ? 'expected text, not an empty string' : `at most ${bound} characters are allowed`
+  return `expected a number of at ${side} ${bound}`
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const hint = didYouMean(key, known) ?? (known.length > 0 ? `There are ${known.join(', ')}.` : '')
+  return `Unknown key ${quote(key)}. ${hint}`.trimEnd()
+}
+
+/** A value as a message may show it: short, and only its kind when it is not plain. */
+export function inWords(value: unknown): string {
+  if (value === undefined || value === null) return 'nothing'
+  if (typeof value === 'string') return quote(value)
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  return Array.isArray(value) ? 'a list' : `a${typeof value === 'object' ? 'n object' : ` ${typeof value}`}`
+}
+
+const MAX_SHOWN = 80
+
+function quote(text: string): string {
+  return JSON.stringify(text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text)
+}
+
+function valueAt(document: unknown, path: Path): unknown {
+  let value = document
+  for (const key of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined
+    value = Reflect.get(value, key)
+  }
+  return value
+}
+
+/** `Did you mean "actions"?` for the nearest of some names, or `undefined` when none is near. */
+export function didYouMean(text: string, names: readonly string[]): string | undefined {
+  if (text.length > MAX_SHOWN) return undefined
+  let best: string | undefined
+  let least = Math.max(1, Math.floor(text.length / 3)) + 0.5
+  for (const name of names) {
+    const distance = editDistance(text.toLowerCase(), name.toLowerCase())
+    if (distance < least) [best, least] = [name, distance]
+  }
+  return best === undefined ? undefined : `Did you mean "${best}"?`
+}
+
+/** How many characters must be put in, taken out or changed to get from one word to the other (Levenshtein). */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= to.length; j++) {
+      const changed = (row[j - 1] as number) + (from[i - 1] === to[j - 1] ? 0 : 1)
+      next.push(Math.min(changed, (row[j] as number) + 1, (next[j - 1] as number) + 1))
+    }
+    row = next
+  }
+  return row[to.length] as number
+}

@@ -1,0 +1,238 @@
+import * as z from 'zod/mini'
+import { isAgentId, parseTier, TIER_SPELLINGS, TRUST_TIERS } from '../agent.js'
+import { type Issue, ValidationError } from '../errors.js'
+import type { Limit, TrustTier } from '../types.js'
+import { readConditions } from './conditions.js'
+import type { AppliesToDocument, PolicyDocument, RateLimitDocument, RuleDocument } from './document.js'
+import { issueAt, issuesOf, type Path } from './issues.js'
+import { isPattern, patternProblem } from './pattern.js'
+import type { AppliesTo, Policy, Rule } from './policy.js'
+
+const MAX_RULES = 10_000
+const MAX_PATTERNS = 64
+const MAX_NESTING = 16
+const MAX_DELEGATION = 5
+const WINDOWS_MS: ReadonlyMap<string, number> = new Map([
+  ['s', 1000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+])
+
+const text = z.string().check(z.minLength(1))
+const effect = z.enum(['allow', 'deny'])
+const tier = z.enum(TIER_SPELLINGS as [string, ...string[]])
+const pattern = z.string().check(z.refine(isPattern, { error: ({ input }) => patternProblem(input as string) }))
+const patterns = z.array(pattern).check(z.minLength(1), z.maxLength(MAX_PATTERNS))
+const whole = z.int().check(z.minimum(1))
+const names = z.array(text).check(z.minLength(1))
+const agentIds = z
+  .array(z.string().check(z.refine(isAgentId, 'expected an agent id: letters, digits and . _ : @ -')))
+  .check(z.minLength(1))
+
+const conditions = z.unknown().check((given) => {
+  if (given.value === undefined) return
+  readConditions(given.value, (path, message) => {
+    given.issues.push({ code: 'custom', path: [...path], message, input: given.value })
+  })
+})
+
+const appliesTo = z.strictObject({
+  trustTiers: z.optional(z.array(tier).check(z.minLength(1))),
+  minTrustTier: z.optional(tier),
+  tags: z.optional(names),
+  agentIds: z.optional(agentIds),
+})
+const rateLimit = z.strictObject({
+  requests: whole,
+  per: z.string().check(z.regex(/^[1-9]\d{0,5}[smhd]$/, 'expected a whole number and s, m, h or d, like "1m"')),
+})
+const rule = z.strictObject({
+  name: z.optional(text),
+  effect,
+  actions: patterns,
+  reason: z.optional(text),
+  conditions: z.optional(conditions),
+  rateLimit: z.optional(rateLimit),
+})
+const rateLimits = z.strictObject({ requestsPerMinute: z.optional(whole), requestsPerHour: z.optional(whole) })
+const delegation = z.strictObject({
+  maxDepth: z.optional(z.int().check(z.minimum(0), z.maximum(MAX_DELEGATION))),
+  permissionCeiling: z.optional(patterns),
+})
+const policy = z.strictObject({
+  name: z.string().check(z.regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'expected 1 to 64 of a-z 0-9 . _ -, a letter or digit first')),
+  version: z.optional(z.string()),
+  description: z.optional(z.string()),
+  appliesTo: z.optional(appliesTo),
+  rules: z.array(rule).check(z.minLength(1), z.maxLength(MAX_RULES)),
+  combine: z.optional(z.enum(['first-match', 'deny-overrides'])),
+  defaultEffect: z.optional(effect),
+  rateLimits: z.optional(rateLimits),
+  delegation: z.optional(delegation),
+})
+
+/**
+ * Checks a policy document of any origin and makes a policy of it. Only own, enumerable keys count, and nothing is ignored.
+ *
+ * @throws ValidationError with everything that is wrong. An issue's `path` ends with an unknown key itself; a missing key is
+ * named by the message, and the path leads to the object that lacks it.
+ */
+export function parsePolicy(value: unknown): Policy {
+  const document = copyOwn(value, 1)
+  const { error } = z.safeParse(policy, document)
+  const found = error?.issues.flatMap((issue) => issuesOf(issue, document, keysAt)) ?? []
+  const issues = [...found, ...crossIssues(document)]
+  if (issues.length > 0) throw new ValidationError(issues)
+  const made = normalise(document as PolicyDocument)
+  parsed.add(made)
+  return made
+}
+
+const parsed = new WeakSet<object>()
+
+/** Whether a policy was made by {@link parsePolicy}, so that it need not be parsed again. */
+export function isParsed(value: object): value is Policy {
+  return parsed.has(value)
+}
+
+/**
+ * A policy written in TypeScript: the compiler checks its shape, {@link parsePolicy} the rest.
+ *
+ * @throws ValidationError with everything that is wrong.
+ *
+ * @example
+ * ```ts
+ * const readers = definePolicy({ name: 'readers', rules: [{ effect: 'allow', actions: ['read:*'] }] })
+ * ```
+ */
+export function definePolicy(document: PolicyDocument): Policy {
+  return parsePolicy(document)
+}
+
+/** Own enumerable keys, without a prototype, so that nothing inherited is ever read as part of a policy. */
+function copyOwn(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (depth > MAX_NESTING) throw new ValidationError([{ path: [], message: `A policy is nested at most ${MAX_NESTING} deep` }])
+  if (Array.isArray(value)) return Array.from(value, (one) => copyOwn(one, depth + 1))
+  const copy: Record<string, unknown> = Object.create(null)
+  for (const key of Object.keys(value)) copy[key] = copyOwn(Reflect.get(value, key), depth + 1)
+  return copy
+}
+
+const SHAPES: ReadonlyMap<string, z.ZodMiniObject> = new Map<string, z.ZodMiniObject>([
+  ['', policy],
+  ['appliesTo', appliesTo],
+  ['rules', rule],
+  ['rateLimit', rateLimit],
+  ['rateLimits', rateLimits],
+  ['delegation', delegation],
+])
+
+/** The keys that an object of the document may have. */
+function keysAt(path: Path): readonly string[] {
+  const last = path.filter((key) => typeof key === 'string').at(-1) ?? ''
+  return Object.keys(SHAPES.get(last)?.def.shape ?? {})
+}
+
+type Loose = { readonly [key: string]: unknown }
+
+/** What a schema cannot say: keys that exclude each other, names that must differ, objects that say nothing. */
+function crossIssues(document: unknown): Issue[] {
+  if (!isObject(document)) return []
+  const issues: Issue[] = []
+  const report = (path: Path, message: string) => issues.push(issueAt(path, message))
+  for (const key of ['appliesTo', 'rateLimits', 'delegation']) {
+    const value = document[key]
+    if (isObject(value) && Object.values(value).every((one) => one === undefined)) report([key], 'is empty; leave it out')
+  }
+  const scope = document['appliesTo']
+  if (isObject(scope) && scope['trustTiers'] !== undefined && scope['minTrustTier'] !== undefined) {
+    report(['appliesTo', 'minTrustTier'], 'is given beside trustTiers; keep one of them')
+  }
+  const seen = new Map<unknown, number>()
+  for (const [i, one] of (Array.isArray(document['rules']) ? document['rules'] : []).entries()) {
+    if (!isObject(one)) continue
+    const name = one['name']
+    const first = seen.get(name)
+    if (typeof name === 'string' && first !== undefined)
+      report(['rules', i, 'name'], `rules[${first}] is named "${name}" already`)
+    if (typeof name === 'string' && first === undefined) seen.set(name, i)
+    if (isCountless(one['rateLimit'])) report(['rules', i, 'rateLimit'], 'is too large to be counted exactly')
+  }
+  return issues
+}
+
+function isCountless(limit: unknown): boolean {
+  if (!isObject(limit) || typeof limit['requests'] !== 'number' || typeof limit['per'] !== 'string') return false
+  return limit['requests'] * windowMs(limit['per']) > Number.MAX_SAFE_INTEGER
+}
+
+function isObject(value: unknown): value is Loose {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function normalise(document: PolicyDocument): Policy {
+  const { requestsPerMinute, requestsPerHour } = document.rateLimits ?? {}
+  return freeze({
+    name: document.name,
+    version: document.version,
+    description: document.description,
+    appliesTo: document.appliesTo && normaliseScope(document.appliesTo),
+    rules: normaliseRules(document.rules),
+    combine: document.combine ?? 'first-match',
+    defaultEffect: document.defaultEffect ?? 'deny',
+    rateLimits: [...limit(requestsPerMinute, '1m'), ...limit(requestsPerHour, '1h')],
+    delegation: document.delegation && { ...document.delegation },
+  })
+}
+
+function limit(requests: number | undefined, per: string): Limit[] {
+  return requests === undefined ? [] : [{ requests, windowMs: windowMs(per) }]
+}
+
+function normaliseScope({ trustTiers, minTrustTier, tags, agentIds }: AppliesToDocument): AppliesTo {
+  const given = trustTiers?.map((spelling) => parseTier(spelling) as TrustTier)
+  const lowest = minTrustTier === undefined ? undefined : parseTier(minTrustTier)
+  const tiers = lowest === undefined ? given : TRUST_TIERS.slice(TRUST_TIERS.indexOf(lowest))
+  return { trustTiers: tiers && TRUST_TIERS.filter((one) => tiers.includes(one)), tags, agentIds }
+}
+
+function normaliseRules(rules: readonly RuleDocument[]): Rule[] {
+  const taken = new Set(rules.map((one) => one.name))
+  const counts = new Map<string, number>()
+  return rules.map((one) => ({
+    name: one.name ?? defaultName(one, taken, counts),
+    effect: one.effect,
+    actions: one.actions,
+    reason: one.reason,
+    conditions: one.conditions === undefined ? [] : readConditions(one.conditions, () => {}),
+    rateLimit: one.rateLimit && normaliseLimit(one.rateLimit),
+  }))
+}
+
+/** `deny admin:*`, and `deny admin:* #2` for the second rule that would be called so. */
+function defaultName({ effect, actions }: RuleDocument, taken: Set<string | undefined>, counts: Map<string, number>): string {
+  const plain = `${effect} ${actions[0]}`
+  for (let count = (counts.get(plain) ?? 0) + 1; ; count++) {
+    const name = count === 1 ? plain : `${plain} #${count}`
+    if (taken.has(name)) continue
+    taken.add(name)
+    counts.set(plain, count)
+    return name
+  }
+}
+
+function normaliseLimit({ requests, per }: RateLimitDocument): Limit {
+  return { requests, windowMs: windowMs(per) }
+}
+
+function windowMs(per: string): number {
+  return Number(per.slice(0, -1)) * (WINDOWS_MS.get(per.slice(-1)) ?? Number.NaN)
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  for (const key of Object.keys(value)) freeze(Reflect.get(value, key))
+  return Object.freeze(value)
+}

@@ -1,0 +1,134 @@
+/** Dates that conditions compare, and the clock of `time` conditions. */
+
+const DAY_MS = 86_400_000
+const MINUTE_MS = 60_000
+const MINUTES_A_DAY = 1440
+const MAX_DATE_MS = 8.64e15
+const MAX_DATE_LENGTH = 40
+
+/** The days in the order of `Date.getUTCDay`. */
+export const DAYS: readonly string[] = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
+
+/** 1 January 1970 was a Thursday. */
+const EPOCH_DAY = 4
+
+const DATE = /^(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d)))?$/
+
+/**
+ * The moment that a date stands for, in ms since the epoch: `YYYY-MM-DD` (midnight UTC) or RFC 3339 with `Z` or an offset.
+ * `undefined` for anything else, days that the month does not have and leap seconds included. It reads the parts itself,
+ * because engines disagree on what `Date.parse` makes of `2026-02-30`.
+ */
+export function dateOf(text: string): number | undefined {
+  const parts = text.length > MAX_DATE_LENGTH ? null : DATE.exec(text)
+  if (parts === null) return undefined
+  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map((part) => Number(part ?? 0)) as Six
+  const offset = [Number(parts[9] ?? 0), Number(parts[10] ?? 0)] as const
+  if (hour > 23 || minute > 59 || second > 59 || offset[0] > 23 || offset[1] > 59) return undefined
+  const date = new Date(0)
+  date.setUTCFullYear(year, month - 1, day)
+  if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined
+  const ahead = (parts[8] === '-' ? -1 : 1) * (offset[0] * 60 + offset[1])
+  return date.getTime() + (hour * 60 + minute - ahead) * MINUTE_MS + (second + Number(parts[7] ?? 0)) * 1000
+}
+
+type Six = [number, number, number, number, number, number]
+
+/** When a `time` condition holds. */
+export interface TimeRange {
+  /** Minutes after midnight, the first that is in; absent: all day. */
+  readonly from?: number | undefined
+  /** Minutes after midnight, the first that is out. Before `from` in a range that crosses midnight. */
+  readonly to?: number | undefined
+  /** 0 is Sunday; absent: every day. */
+  readonly days?: readonly number[] | undefined
+  readonly timezone: string
+}
+
+const RANGE = /^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$/
+
+/** Reads `09:00-18:00`; `undefined` if it is something else. */
+export function rangeOf(text: string): { from: number; to: number } | undefined {
+  const parts = RANGE.exec(text)
+  if (parts === null) return undefined
+  const [h1, m1, h2, m2] = parts.slice(1).map(Number) as [number, number, number, number]
+  return { from: h1 * 60 + m1, to: h2 * 60 + m2 }
+}
+
+/** Tells the local time as minutes since the beginning of Sunday, or `undefined` if `now` is no time. */
+export type Clock = (now: number) => number | undefined
+
+/** Whether a time of the week is in a range. The part after midnight belongs to the day the range began on. */
+export function inRange(range: TimeRange, minuteOfWeek: number): boolean {
+  const minute = minuteOfWeek % MINUTES_A_DAY
+  let day = Math.floor(minuteOfWeek / MINUTES_A_DAY)
+  const { from, to, days } = range
+  if (from !== undefined && to !== undefined) {
+    const isIn = from < to ? minute >= from && minute < to : minute >= from || minute < to
+    if (!isIn) return false
+    if (from > to && minute < to) day = (day + 6) % 7
+  }
+  return days === undefined || days.includes(day)
+}
+
+const clocks = new Map<string, Clock | null>()
+
+/**
+ * The clock of a time zone, or `undefined` for a name that is none. Offsets (`+02:00`) are no names: not every runtime
+ * knows them. Made once per zone; the zones are written by authors of policies, never by callers.
+ */
+export function clockOf(timezone: string): Clock | undefined {
+  let clock = clocks.get(timezone)
+  if (clock === undefined) {
+    clock = timezone === 'UTC' ? utcClock : zoneClock(timezone)
+    clocks.set(timezone, clock)
+  }
+  return clock ?? undefined
+}
+
+function utcClock(now: number): number | undefined {
+  if (!isTime(now)) return undefined
+  const days = Math.floor(now / DAY_MS)
+  return ((((days + EPOCH_DAY) % 7) + 7) % 7) * MINUTES_A_DAY + Math.floor((now - days * DAY_MS) / MINUTE_MS)
+}
+
+function zoneClock(timezone: string): Clock | null {
+  const format = /^[A-Za-z]/.test(timezone) ? formatOf(timezone) : undefined
+  if (format === undefined) return null
+  let lastMinute = Number.NaN
+  let last = 0
+  return (now) => {
+    if (!isTime(now)) return undefined
+    const minute = Math.floor(now / MINUTE_MS)
+    if (minute !== lastMinute) {
+      last = minuteOfWeek(format.formatToParts(now))
+      lastMinute = minute
+    }
+    return last
+  }
+}
+
+function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
+  try {
+    return new Intl.DateTimeFormat('en-US', {
+      timeZone,
+      weekday: 'short',
+      hour: '2-digit',
+      minute: '2-digit',
+      hourCycle: 'h23',
+    })
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+function minuteOfWeek(parts: readonly Intl.DateTimeFormatPart[]): number {
+  const part = (type: string) => parts.find((one) => one.type === type)?.value ?? ''
+  const day = DAYS.indexOf(part('weekday').toLowerCase())
+  return day * MINUTES_A_DAY + Number(part('hour')) * 60 + Number(part('minute'))
+}
+
+function isTime(now: number): boolean {
+  return Math.abs(now) <= MAX_DATE_MS
+}

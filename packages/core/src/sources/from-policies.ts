@@ -1,0 +1,118 @@
+import { createEvaluator, type Evaluator } from '../policy/evaluator.js'
+import { explainPolicies } from '../policy/explain.js'
+import { createMemoryLimiter } from '../policy/limiter.js'
+import { createPolicies, isPolicies } from '../policy/policies.js'
+import type { Policies, Policy, PolicyDocument } from '../policy/policy.js'
+import type { Answer, AnswerExplanation, DecisionRequest, DecisionSource, Limiter } from '../types.js'
+
+/** Policies to decide by: a set, one policy or several, or something that knows the set in force at any time. */
+export type PolicyInput = Policies | Policy | PolicyDocument | readonly (Policy | PolicyDocument)[] | { current(): Policies }
+
+/** Options of {@link fromPolicies}. */
+export interface FromPoliciesOptions {
+  /** Counts rate limits. Default: in the memory of this process. */
+  readonly limiter?: Limiter | undefined
+}
+
+/** A source that decides in process. With the default limiter it answers synchronously. */
+export interface PolicySource extends DecisionSource {
+  readonly name: 'policies'
+  decide(request: DecisionRequest, now?: number): Answer | Promise<Answer>
+  decideMany(requests: readonly DecisionRequest[], now?: number): readonly Answer[] | Promise<readonly Answer[]>
+  explain(request: DecisionRequest, now?: number): AnswerExplanation
+  close(): Promise<void>
+}
+
+/**
+ * Decides by policies in this process, without I/O.
+ *
+ * The policies are compiled once. `current()` is asked for every decision, and what it returns is compiled when it is
+ * another object than the last time; rate limits go on counting, because buckets belong to names. A request without a valid
+ * agent is answered `unauthenticated`. `delegation` in a policy is checked when it is parsed and not acted on: tokens that
+ * carry a delegation are refused before they get here.
+ *
+ * @throws ValidationError for a document that is wrong, TypeError for something that is no policies at all.
+ *
+ * @example
+ * ```ts
+ * const source = fromPolicies(definePolicy({ name: 'readers', rules: [{ effect: 'allow', actions: ['read:*'] }] }))
+ * ```
+ */
+export function fromPolicies(policies: PolicyInput, options: FromPoliciesOptions = {}): PolicySource {
+  const limiter = options.limiter ?? createMemoryLimiter()
+  if (typeof limiter.take !== 'function') throw new TypeError('fromPolicies: option "limiter" must have a function take')
+  const evaluatorNow = evaluatorsOf(policies)
+  return {
+    name: 'policies',
+    decide: (request, now = Date.now()) => evaluatorNow().decide(request, now, limiter),
+    decideMany: (requests, now = Date.now()) => decideMany(evaluatorNow(), requests, now, limiter),
+    explain: (request, now = Date.now()) => explain(evaluatorNow(), request, now),
+    close: async () => {},
+  }
+}
+
+function evaluatorsOf(input: PolicyInput): () => Evaluator {
+  if (typeof input !== 'object' || input === null) throw new TypeError('fromPolicies: expected policies')
+  if (!('current' in input)) {
+    const evaluator = createEvaluator(setOf(input))
+    return () => evaluator
+  }
+  let given = input.current()
+  let evaluator = createEvaluator(setOf(given))
+  return () => {
+    const latest = input.current()
+    if (latest === given) return evaluator
+    evaluator = createEvaluator(setOf(latest))
+    given = latest
+    return evaluator
+  }
+}
+
+type OnePolicy = Policy | PolicyDocument
+
+function setOf(input: Policies | OnePolicy | readonly OnePolicy[]): Policies {
+  if (isPolicies(input)) return input
+  if ('policies' in input) return createPolicies(input.policies)
+  return createPolicies(isList(input) ? input : [input])
+}
+
+function isList(input: OnePolicy | readonly OnePolicy[]): input is readonly OnePolicy[] {
+  return Array.isArray(input)
+}
+
+function decideMany(
+  evaluator: Evaluator,
+  requests: readonly DecisionRequest[],
+  now: number,
+  limiter: Limiter,
+): readonly Answer[] | Promise<readonly Answer[]> {
+  const answers: Answer[] = []
+  for (const request of requests) {
+    const answer = evaluator.decide(request, now, limiter)
+    if ('then' in answer) return decideRest(evaluator, requests, now, limiter, answers, answer)
+    answers.push(answer)
+  }
+  return answers
+}
+
+/** One after the other, so that limits are counted in order. */
+async function decideRest(
+  evaluator: Evaluator,
+  requests: readonly DecisionRequest[],
+  now: number,
+  limiter: Limiter,
+  answers: Answer[],
+  waiting: Promise<Answer>,
+): Promise<readonly Answer[]> {
+  answers.push(await waiting)
+  for (const request of requests.slice(answers.length)) answers.push(await evaluator.decide(request, now, limiter))
+  return answers
+}
+
+function explain(evaluator: Evaluator, request: DecisionRequest, now: number): AnswerExplanation {
+  const answer = evaluator.decide(request, now, undefined)
+  if ('then' in answer) throw new TypeError('An explanation counts nothing and waits for nothing')
+  const isAsked = answer.code !== 'unauthenticated' && answer.code !== 'invalid_action'
+  const steps = isAsked && request.agent ? explainPolicies(evaluator.policies, request.agent, request, now) : []
+  return { ...answer, steps }
+}
