@@ -4,6 +4,8 @@
  * @module
  */
 export { type DerivableRoute, deriveAction, isAction, type ParameterisedRoute, type Params, resourceOf } from './action.js'
+export { auditToConsole, boundedSink } from './audit.js'
+export type * from './audit.js'
 export type { DecideOptions } from './decide.js'
 export {
   AuthenticationError,
@@ -16,5 +18,19 @@ export {
   ValidationError,
 } from './errors.js'
 export { type Check, type CheckOptions, createGuard, type Guard, type GuardOptions } from './guard.js'
+export { createMemoryLimiter, type MemoryLimiterOptions } from './policy/limiter.js'
+export { createPolicies } from './policy/policies.js'
+export type * from './policy/policy.js'
+export { definePolicy, parsePolicy } from './policy/schema.js'
 export type { Disclose } from './refusal.js'
+export { type FromPoliciesOptions, fromPolicies, type PolicyInput, type PolicySource } from './sources/from-policies.js'
+export { type AgentTokenKeys, type AgentTokensOptions, agentTokens } from './tokens/agent-tokens.js'
+export type { AgentClaims } from './tokens/claims.js'
+export {
+  type GeneratedKeyPair,
+  type GeneratedSecret,
+  generateKeys,
+  type MintAgentTokenOptions,
+  mintAgentToken,
+} from './tokens/mint.js'
 export type * from './types.js'
