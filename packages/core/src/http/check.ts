@@ -58,8 +58,9 @@ export class Call<R> implements DecisionRequest {
   }
 
   conclude(decision: Decision): Outcome {
-    if (decision.allowed) return { pass: true, decision }
-    return refusalOf(decision, this.sentToken, this.options.disclose, this.reader.header(this.native, 'accept'))
+    const { agent } = this
+    if (decision.allowed) return { pass: true, decision, agent }
+    return { ...refusalOf(decision, this.sentToken, this.options.disclose, this.reader.header(this.native, 'accept')), agent }
   }
 }
 

@@ -30,6 +30,7 @@ function joinedFromRaw(rawHeaders: readonly string[], name: string): string | un
 export interface HeldResponse {
   readonly headersSent: boolean
   statusCode: number
+  statusMessage?: string
   writeHead(status: number, ...rest: never[]): unknown
   write(...args: never[]): unknown
   end(...args: never[]): unknown
@@ -45,25 +46,31 @@ export interface Replacement {
 }
 
 /**
- * Holds back the answers of one response: when its head is about to be written, `replace` may answer another one, which is
- * sent instead; what the application writes after that is dropped.
+ * Holds back the answer of one response: when its head or its first byte is about to be written, `replace` may answer another
+ * one, which is sent instead; what the application writes after that is dropped. It is asked before Node is inside its own
+ * `end`, which would otherwise send the body that was held back behind the one that replaces it.
  *
  * @param replace Called with the status once. `undefined` lets the answer go.
  */
 export function holdAnswer(response: HeldResponse, replace: (status: number) => Replacement | undefined): void {
   const { writeHead, write, end } = response
-  const restore = () => Object.assign(response, { writeHead, write, end })
-  response.writeHead = (status: number, ...rest: never[]) => {
-    restore()
+  let held = true
+  let replaced = false
+  const settle = (status: number): boolean => {
+    held = false
     const replacement = replace(status)
-    if (replacement === undefined) return writeHead.call(response, status, ...rest)
+    if (replacement === undefined) return false
+    replaced = true
     for (const name of response.getHeaderNames()) response.removeHeader(name)
+    if (Object.hasOwn(response, 'statusMessage')) response.statusMessage = ''
     const headers = { ...replacement.headers, 'content-length': String(new TextEncoder().encode(replacement.body).length) }
     writeHead.call(response, replacement.status, headers as never)
     end.call(response, replacement.body as never)
-    response.write = () => true
-    response.end = () => response
-    response.writeHead = () => response
-    return response
+    return true
   }
+  const drops = (status: number) => (held ? settle(status) : replaced)
+  response.writeHead = (status: number, ...rest: never[]) =>
+    drops(status) ? response : writeHead.call(response, status, ...rest)
+  response.write = (...args: never[]) => (drops(response.statusCode) ? true : write.apply(response, args))
+  response.end = (...args: never[]) => (drops(response.statusCode) ? response : end.apply(response, args))
 }

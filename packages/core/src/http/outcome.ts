@@ -1,6 +1,6 @@
 import type { Params } from '../action.js'
 import { type Disclose, problemBody, refusalBody, refusalHeaders, statusOf } from '../refusal.js'
-import type { Decision } from '../types.js'
+import type { Agent, Decision } from '../types.js'
 
 /** How core reads what it needs from a framework's request. Given once, by the adapter. */
 export interface RequestReader<R> {
@@ -24,12 +24,16 @@ export interface Pass {
   readonly pass: true
   /** Absent for a CORS preflight. */
   readonly decision?: Decision | undefined
+  /** Who was let through; absent where the source itself verified the token. */
+  readonly agent?: Agent | undefined
 }
 
 /** The handler must not run; this is the answer. */
 export interface Refusal {
   readonly pass: false
   readonly decision: Decision
+  /** Who was refused, if that is known. */
+  readonly agent?: Agent | undefined
   readonly status: number
   /** Lower-case names, `content-type` included. */
   readonly headers: Readonly<Record<string, string>>
