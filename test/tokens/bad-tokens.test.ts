@@ -1,4 +1,5 @@
 import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AuthenticationError } from '../../packages/core/src/errors.js'
 import { type AgentTokensOptions, agentTokens } from '../../packages/core/src/tokens/agent-tokens.js'
@@ -257,6 +258,38 @@ describe('A kid', () => {
     const keys = [jwk('e'), { ...jwkOf(ed25519.pem), kid: 'd' }]
     await expect(attempt({ jwks: { keys } }, withKid('d'))).rejects.toThrow(/"alg"/)
   })
+})
+
+test('Whatever a token says in its header and claims, it is an agent or a bad token, and nothing else is thrown', async () => {
+  const names = [
+    'alg',
+    'typ',
+    'kid',
+    'crit',
+    'b64',
+    'jwk',
+    'zip',
+    'sub',
+    'iss',
+    'aud',
+    'iat',
+    'exp',
+    'nbf',
+    'tags',
+    'tier',
+    'metadata',
+  ]
+  const values = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constantFrom(-1, 1e308, '', 'JWT', 'HS256', 'b64', ['b64']))
+  const fields = fc.dictionary(fc.oneof(fc.constantFrom(...names), fc.string()), values, { maxKeys: 4, noNullPrototype: true })
+  const authenticate = agentTokens({ ...hs256.keys, clock })
+  let good = 0
+  const property = fc.asyncProperty(fields, fields, async (header, payload) => {
+    const outcome = await (async () => authenticate(write(hs256, { header, payload })))().catch((error: unknown) => error)
+    if (outcome instanceof Error) expect(outcome).toBeInstanceOf(AuthenticationError)
+    else good += 1
+  })
+  await fc.assert(property, { numRuns: 3000, interruptAfterTimeLimit: 5000 })
+  expect(good).toBeGreaterThan(0)
 })
 
 test('EdDSA and Ed25519 are two names of one algorithm', async () => {

@@ -80,17 +80,17 @@ const COOLDOWN_MS = 30_000
 
 /** Our own ring is what counts: it is changed, and its age begins, in one step when an answer is there. */
 function fetched(url: URL): KeySource {
-  const remote = createRemoteJWKSet(url)
+  const keySet = createRemoteJWKSet(url)
   let ring = keyRing([])
   let text = ''
   let fetchedAt = Number.NEGATIVE_INFINITY
   const within = (ms: number, now: number): boolean => now >= fetchedAt && now < fetchedAt + ms
   const reload = async (now: number): Promise<KeyRing> => {
-    await remote.reload().catch((cause: unknown) => {
+    await keySet.reload().catch((cause: unknown) => {
       const reason = cause instanceof Error ? cause.message : String(cause)
       throw new UnavailableError(`The key set at ${url.origin}${url.pathname} could not be fetched: ${reason}`, { cause })
     })
-    const set = remote.jwks() as JSONWebKeySet
+    const set = keySet.jwks() as JSONWebKeySet
     const newText = JSON.stringify(set)
     if (newText !== text) ring = keyRing(usableKeys(set))
     text = newText

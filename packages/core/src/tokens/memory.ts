@@ -46,7 +46,6 @@ export class TokenMemory {
   #promote(token: string): Verified | undefined {
     const verified = this.#older.get(token)
     if (verified === undefined) return undefined
-    this.#older.delete(token)
     this.#put(token, verified)
     return verified
   }
