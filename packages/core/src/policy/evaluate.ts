@@ -1,7 +1,12 @@
 import type { Answer, Bucket, DecisionRequest, Limiter, Taken } from '../types.js'
 import { FALSE, outcomeOf, TRUE } from './checks.js'
 import { answerOf, bucketKey, type CompiledPolicy, type CompiledRule, type NamedLimit } from './compile.js'
-import type { Plan } from './plan.js'
+
+/** A plan with its rules made ready. */
+export interface Steps {
+  readonly rules: readonly CompiledRule[]
+  readonly limits: readonly NamedLimit[]
+}
 
 /**
  * Carries out a plan: tests the conditions that are left, lets any deny win, and counts the rate limits of an allow.
@@ -10,13 +15,13 @@ import type { Plan } from './plan.js'
  * @param limiter Absent: nothing is counted.
  */
 export function evaluate(
-  plan: Plan,
+  steps: Steps,
   otherwise: Answer,
   request: DecisionRequest,
   now: number,
   limiter: Limiter | undefined,
 ): Answer | Promise<Answer> {
-  const { rules, limits } = plan
+  const { rules, limits } = steps
   let allowing: CompiledRule | undefined
   let answered: CompiledPolicy | undefined
   for (let i = 0; i < rules.length; i++) {

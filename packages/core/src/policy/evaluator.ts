@@ -1,8 +1,8 @@
 import { isAction } from '../action.js'
 import { isAgent, tierOf } from '../agent.js'
 import type { Agent, Answer, DecisionRequest, Limiter } from '../types.js'
-import { appliesTo, type Compiled, type CompiledRule, compile } from './compile.js'
-import { evaluate } from './evaluate.js'
+import { appliesTo, type Compiled, compile, type PlacedRule } from './compile.js'
+import { evaluate, type Steps } from './evaluate.js'
 import { type Plan, planFor } from './plan.js'
 import type { Policies } from './policy.js'
 
@@ -15,11 +15,12 @@ export interface Evaluator {
 
 /** Agents that the policies cannot tell apart: of one tier, with the same of the tags and ids that policies ask for. */
 interface Profile {
-  readonly number: number
   /** 1 at the number of each policy that applies. */
   readonly applies: Uint8Array
   /** The answer when no rule matches. */
   readonly otherwise: Answer
+  /** The number of the plan, at the number of the action; 0 stands for none yet. */
+  row: Uint16Array
 }
 
 /** What was seen of an agent object, so that one that was changed or reused since is noticed. */
@@ -27,35 +28,36 @@ interface Known {
   readonly id: string
   readonly trustTier: string
   readonly tags: readonly string[] | undefined
-  readonly copied: readonly string[]
+  /** Absent when the list cannot change (frozen, or none) or no policy asks for a tag. */
+  readonly copied: readonly string[] | undefined
   readonly profile: Profile
 }
 
-/** An action that was seen. `plans[row[profile.number]]` is its plan for a profile; 0 stands for none yet. */
-interface Seen {
-  readonly plans: (Plan | undefined)[]
-  row: Uint8Array
-}
-
 interface Memory {
+  /** Their profiles are all in `profiles`. */
   agents: WeakMap<Agent, Known>
   profiles: Map<string, Profile>
-  actions: Map<string, Seen>
-  plans: Map<string, Plan>
+  /** The number of each action that was seen. */
+  actions: Map<string, number>
+  /** The number of each plan, by what it consists of. */
+  planNumbers: Map<string, number>
+  /** By the number of the plan: its answer if it is settled, otherwise what is left to do. */
+  answers: (Answer | undefined)[]
+  steps: (Steps | undefined)[]
   /** Bytes of rows and plans, about. */
   used: number
 }
 
-/** At most so many actions are remembered (with keys of at most 256 characters), then all are forgotten. */
+/** At most so many actions are remembered (of at most 256 characters each), then all are forgotten. */
 const MAX_ACTIONS = 16_384
+/** At most so many different plans: what 16 bits can number. Then all actions are forgotten. */
+const MAX_PLANS = 65_536
 /** At most so many bytes of rows and plans, then all actions are forgotten. */
-const MAX_BYTES = 16 * 1024 * 1024
-/** At most so many profiles are remembered, fewer where the policies are very many; then everything is forgotten. */
+const MAX_BYTES = 24 * 1024 * 1024
+/** At most so many profiles, fewer where there are very many policies; then everything is forgotten. */
 const MAX_PROFILES = 4096
 const MIN_PROFILES = 64
-/** Different plans of one action: what a byte can tell apart. Further ones are made anew for every request. */
-const MAX_PLANS = 256
-const MIN_ROW = 8
+const ROW_STEP = 512
 const PLAN_BYTES = 128
 
 /** Compiles a set of policies into something that decides. */
@@ -73,40 +75,41 @@ export function createEvaluator(policies: Policies): Evaluator {
         known = learnAgent(memory, compiled, agent)
       }
       const { profile } = known
-      const seen = memory.actions.get(action)
-      let plan: Plan | undefined
-      if (seen !== undefined && profile.number < seen.row.length) plan = seen.plans[seen.row[profile.number] as number]
-      if (plan === undefined) {
+      const at = memory.actions.get(action)
+      let plan = at !== undefined && at < profile.row.length ? (profile.row[at] as number) : 0
+      if (plan === 0) {
         if (!isAction(action)) return answers.invalidAction
         plan = learnAction(memory, compiled, profile, action)
       }
-      return plan.answer ?? evaluate(plan, profile.otherwise, request, now, limiter)
+      const answer = memory.answers[plan]
+      return answer ?? evaluate(memory.steps[plan] as Steps, profile.otherwise, request, now, limiter)
     },
   }
 }
 
 function createMemory(): Memory {
-  return { agents: new WeakMap(), profiles: new Map(), actions: new Map(), plans: new Map(), used: 0 }
+  return { agents: new WeakMap(), profiles: new Map(), ...noActions() }
+}
+
+/** Number 0 stands for no plan. */
+function noActions(): Pick<Memory, 'actions' | 'planNumbers' | 'answers' | 'steps' | 'used'> {
+  return { actions: new Map(), planNumbers: new Map(), answers: [undefined], steps: [undefined], used: 0 }
 }
 
 function isUnchanged(known: Known, agent: Agent): boolean {
   const { tags } = agent
   if (known.id !== agent.id || known.trustTier !== agent.trustTier || known.tags !== tags) return false
-  if (tags === undefined) return true
   const { copied } = known
+  if (copied === undefined || tags === undefined) return true
   if (tags.length !== copied.length) return false
   for (let i = 0; i < copied.length; i++) if (tags[i] !== copied[i]) return false
   return true
 }
 
 function learnAgent(memory: Memory, compiled: Compiled, agent: Agent): Known {
-  const known: Known = {
-    id: agent.id,
-    trustTier: agent.trustTier,
-    tags: agent.tags,
-    copied: agent.tags?.slice() ?? [],
-    profile: profileOf(memory, compiled, agent),
-  }
+  const { id, trustTier, tags } = agent
+  const copied = compiled.tags.size === 0 || Object.isFrozen(tags) ? undefined : tags?.slice()
+  const known: Known = { id, trustTier, tags, copied, profile: profileOf(memory, compiled, agent) }
   memory.agents.set(agent, known)
   return known
 }
@@ -118,12 +121,14 @@ function profileOf(memory: Memory, compiled: Compiled, agent: Agent): Profile {
   if (remembered !== undefined) return remembered
   const most = Math.min(MAX_PROFILES, Math.max(MIN_PROFILES, Math.floor(MAX_BYTES / (compiled.byName.length + 1))))
   if (memory.profiles.size >= most) Object.assign(memory, createMemory())
-  const profile = createProfile(memory.profiles.size, compiled, agent)
+  const profile = createProfile(compiled, agent)
   memory.profiles.set(key, profile)
   return profile
 }
 
-function createProfile(number: number, { byName, answers }: Compiled, agent: Agent): Profile {
+const NO_ROW = new Uint16Array(0)
+
+function createProfile({ byName, answers }: Compiled, agent: Agent): Profile {
   const applies = new Uint8Array(byName.length)
   let otherwise = answers.noPolicy
   for (const policy of byName) {
@@ -132,57 +137,62 @@ function createProfile(number: number, { byName, answers }: Compiled, agent: Age
     if (policy.defaultEffect === 'deny') otherwise = answers.noRule
     else if (otherwise === answers.noPolicy) otherwise = answers.byDefault
   }
-  return { number, applies, otherwise }
+  return { applies, otherwise, row: NO_ROW }
 }
 
-function learnAction(memory: Memory, { index }: Compiled, profile: Profile, action: string): Plan {
-  const plan = shared(memory, planFor(inOrder(index.find(action), profile), profile.otherwise))
-  if (memory.actions.size >= MAX_ACTIONS || memory.used > MAX_BYTES) forgetActions(memory)
-  let seen = memory.actions.get(action)
-  if (seen === undefined) {
-    seen = { plans: [undefined], row: new Uint8Array(MIN_ROW) }
-    memory.actions.set(action, seen)
-  }
-  note(memory, seen, profile.number, plan)
-  return plan
+/** Plans an action for a profile and remembers the plan; returns its number. */
+function learnAction(memory: Memory, compiled: Compiled, profile: Profile, action: string): number {
+  const plan = planFor(inOrder(compiled.index.find(action), profile))
+  const isFull = memory.actions.size >= MAX_ACTIONS || memory.steps.length >= MAX_PLANS || memory.used > MAX_BYTES
+  if (isFull) forgetActions(memory)
+  const number = numberOf(memory, compiled, plan, profile.otherwise)
+  const at = memory.actions.get(action) ?? memory.actions.size
+  memory.actions.set(action, at)
+  if (at >= profile.row.length) lengthen(memory, profile, at)
+  profile.row[at] = number
+  return number
 }
 
 /** Rules of policies that apply, by sequence, each once. */
-function inOrder(found: CompiledRule[], { applies }: Profile): CompiledRule[] {
+function inOrder(found: PlacedRule[], { applies }: Profile): PlacedRule[] {
   const applying = found.filter((rule) => applies[rule.policy.number] === 1)
   if (applying.length < 2) return applying
   applying.sort((a, b) => a.sequence - b.sequence)
   return applying.filter((rule, i) => rule !== applying[i - 1])
 }
 
-function note(memory: Memory, seen: Seen, profile: number, plan: Plan): void {
-  const at = seen.plans.indexOf(plan)
-  if (at < 0 && seen.plans.length === MAX_PLANS) return
-  if (profile >= seen.row.length) {
-    const row = new Uint8Array(2 ** Math.ceil(Math.log2(profile + 1)))
-    row.set(seen.row)
-    memory.used += row.length - seen.row.length
-    seen.row = row
-  }
-  seen.row[profile] = at < 0 ? seen.plans.push(plan) - 1 : at
+function lengthen(memory: Memory, profile: Profile, at: number): void {
+  const row = new Uint16Array(Math.ceil((at + 1) / ROW_STEP) * ROW_STEP)
+  row.set(profile.row)
+  memory.used += row.byteLength - profile.row.byteLength
+  profile.row = row
 }
 
-/** Equal plans are kept once, however many actions have them. */
-function shared(memory: Memory, plan: Plan): Plan {
-  const { answer, rules, limits } = plan
-  const settled =
-    answer === undefined ? '' : `${answer.code} ${answer.policy === undefined ? answer.reason : rules[0]?.sequence}`
-  const key = settled || JSON.stringify([rules.map((rule) => rule.sequence), limits.map((limit) => limit.prefix)])
-  const same = memory.plans.get(key)
+/** Equal plans have one number, however many actions they are for. */
+function numberOf(memory: Memory, compiled: Compiled, plan: Plan, otherwise: Answer): number {
+  const key = keyOf(plan, otherwise)
+  const same = memory.planNumbers.get(key)
   if (same !== undefined) return same
-  const kept = settled === '' ? plan : { answer, rules: [], limits: [] }
-  memory.plans.set(key, kept)
-  memory.used += PLAN_BYTES + 2 * key.length + 8 * kept.rules.length
-  return kept
+  const rules = plan.isSettled ? [] : plan.rules.map(compiled.ready)
+  const [first] = plan.rules
+  const answer = first === undefined ? otherwise : compiled.ready(first).answer
+  const number = memory.answers.push(plan.isSettled ? answer : undefined) - 1
+  memory.steps.push(plan.isSettled ? undefined : { rules, limits: plan.limits })
+  memory.planNumbers.set(key, number)
+  memory.used += PLAN_BYTES + 2 * key.length + 8 * (rules.length + plan.limits.length)
+  return number
+}
+
+/** A plan that is settled by a rule is that rule; one without rules is the answer that no rule gives. */
+function keyOf({ rules, limits, isSettled }: Plan, otherwise: Answer): string {
+  if (isSettled) return rules[0] === undefined ? `${otherwise.code} ${otherwise.reason}` : `rule ${rules[0].sequence}`
+  let key = ''
+  for (const { sequence } of rules) key += `${sequence},`
+  for (const { prefix } of limits) key += prefix
+  return key
 }
 
 function forgetActions(memory: Memory): void {
-  memory.actions = new Map()
-  memory.plans = new Map()
-  memory.used = 0
+  Object.assign(memory, noActions())
+  for (const profile of memory.profiles.values()) profile.row = NO_ROW
 }

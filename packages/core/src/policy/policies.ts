@@ -1,7 +1,8 @@
 import { type Issue, ValidationError } from '../errors.js'
+import { digestOf } from './digest.js'
 import type { PolicyDocument } from './document.js'
 import type { Policies, Policy } from './policy.js'
-import { isParsed, parsePolicy } from './schema.js'
+import { digestOfPolicy, parsePolicy } from './schema.js'
 
 const MAX_RULES_IN_ALL = 100_000
 
@@ -25,7 +26,7 @@ export function createPolicies(list: readonly (Policy | PolicyDocument)[]): Poli
   checkSet(policies, issues)
   if (issues.length > 0) throw new ValidationError(issues)
   const sorted = policies.map(({ policy }) => policy).sort((a, b) => (a.name < b.name ? -1 : 1))
-  const set = Object.freeze({ version: versionOf(sorted), policies: Object.freeze(sorted) })
+  const set = Object.freeze({ version: digestOf(sorted.map(digestOfPolicy).join()), policies: Object.freeze(sorted) })
   made.add(set)
   return set
 }
@@ -43,13 +44,16 @@ interface Placed {
 
 function parseOne(value: Policy | PolicyDocument, at: number, issues: Issue[]): Placed[] {
   try {
-    const isMade = typeof value === 'object' && value !== null && isParsed(value)
-    return [{ policy: isMade ? value : parsePolicy(value), at }]
+    return [{ policy: isParsed(value) ? value : parsePolicy(value), at }]
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error
     issues.push(...error.issues.map((issue) => ({ ...issue, path: [at, ...issue.path] })))
     return []
   }
+}
+
+function isParsed(value: Policy | PolicyDocument): value is Policy {
+  return digestOfPolicy(value) !== undefined
 }
 
 function checkSet(policies: readonly Placed[], issues: Issue[]): void {
@@ -63,25 +67,4 @@ function checkSet(policies: readonly Placed[], issues: Issue[]): void {
   if (rules > MAX_RULES_IN_ALL) {
     issues.push({ path: [], message: `A set of policies has at most ${MAX_RULES_IN_ALL} rules, this one ${rules}` })
   }
-}
-
-/** Parsed policies are written with their keys in one order, so that their JSON is canonical. */
-function versionOf(sorted: readonly Policy[]): string {
-  let high = 0xdeadbeef
-  let low = 0x41c6ce57
-  for (const policy of sorted) {
-    const text = `${JSON.stringify(policy)}\n`
-    for (let i = 0; i < text.length; i++) {
-      const unit = text.charCodeAt(i)
-      high = Math.imul(high ^ unit, 2654435761)
-      low = Math.imul(low ^ unit, 1597334677)
-    }
-  }
-  const mixedHigh = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909)
-  const mixedLow = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909)
-  return hex(mixedHigh) + hex(mixedLow)
-}
-
-function hex(word: number): string {
-  return (word >>> 0).toString(16).padStart(8, '0')
 }

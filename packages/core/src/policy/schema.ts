@@ -3,6 +3,7 @@ import { isAgentId, parseTier, TIER_SPELLINGS, TRUST_TIERS } from '../agent.js'
 import { type Issue, ValidationError } from '../errors.js'
 import type { Limit, TrustTier } from '../types.js'
 import { readConditions } from './conditions.js'
+import { digestOf } from './digest.js'
 import type { AppliesToDocument, PolicyDocument, RateLimitDocument, RuleDocument } from './document.js'
 import { issueAt, issuesOf, type Path } from './issues.js'
 import { isPattern, patternProblem } from './pattern.js'
@@ -85,15 +86,16 @@ export function parsePolicy(value: unknown): Policy {
   const issues = [...found, ...crossIssues(document)]
   if (issues.length > 0) throw new ValidationError(issues)
   const made = normalise(document as PolicyDocument)
-  parsed.add(made)
+  digests.set(made, digestOf(JSON.stringify(made)))
   return made
 }
 
-const parsed = new WeakSet<object>()
+/** The digests of all policies that {@link parsePolicy} made. It writes their keys in one order, so their JSON is canonical. */
+const digests = new WeakMap<object, string>()
 
-/** Whether a policy was made by {@link parsePolicy}, so that it need not be parsed again. */
-export function isParsed(value: object): value is Policy {
-  return parsed.has(value)
+/** The digest of a policy that {@link parsePolicy} made; `undefined` for anything else, which has to be parsed first. */
+export function digestOfPolicy(value: unknown): string | undefined {
+  return typeof value === 'object' && value !== null ? digests.get(value) : undefined
 }
 
 /**

@@ -72,12 +72,13 @@ type OnePolicy = Policy | PolicyDocument
 
 function setOf(input: Policies | OnePolicy | readonly OnePolicy[]): Policies {
   if (isPolicies(input)) return input
-  if ('policies' in input) return createPolicies(input.policies)
-  return createPolicies(isList(input) ? input : [input])
+  if (isSet(input)) return createPolicies(input.policies)
+  return createPolicies((Array.isArray(input) ? input : [input]) as readonly OnePolicy[])
 }
 
-function isList(input: OnePolicy | readonly OnePolicy[]): input is readonly OnePolicy[] {
-  return Array.isArray(input)
+/** A set that another copy of this package made: its policies are parsed again. */
+function isSet(input: object): input is Policies {
+  return 'policies' in input
 }
 
 function decideMany(
