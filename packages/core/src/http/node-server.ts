@@ -60,12 +60,12 @@ export function holdAnswer(response: HeldResponse, replace: (status: number) => 
     held = false
     const replacement = replace(status)
     if (replacement === undefined) return false
-    replaced = true
     for (const name of response.getHeaderNames()) response.removeHeader(name)
     if (Object.hasOwn(response, 'statusMessage')) response.statusMessage = ''
     const headers = { ...replacement.headers, 'content-length': String(new TextEncoder().encode(replacement.body).length) }
     writeHead.call(response, replacement.status, headers as never)
     end.call(response, replacement.body as never)
+    replaced = true
     return true
   }
   const drops = (status: number) => (held ? settle(status) : replaced)
