@@ -3,6 +3,9 @@
  * the answer (decision). Everything a stranger implements (a source, a sink, a limiter) is an interface in this file.
  */
 
+/** An action as it is written in code: `verb:object`. What else an action must be is checked when it is used. */
+export type Action = `${string}:${string}`
+
 /** How far an agent is trusted, lowest first: `unverified < verified < trusted < privileged`. */
 export type TrustTier = 'unverified' | 'verified' | 'trusted' | 'privileged'
 

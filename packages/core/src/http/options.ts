@@ -1,7 +1,7 @@
 import { assertAction, DEFAULT_PREFIX } from '../action.js'
 import { assertFunction, assertOneOf, assertOptions } from '../options.js'
 import type { Disclose } from '../refusal.js'
-import type { Agent, Decision } from '../types.js'
+import type { Action, Agent, Decision } from '../types.js'
 
 /**
  * Options of every adapter's `createProtect`.
@@ -16,7 +16,7 @@ export interface ProtectOptions<R, D extends readonly unknown[] = readonly [R]> 
    * Actions said by hand, by the framework's own spelling of the full pattern: `'POST /orders/:id/cancel': 'cancel:orders'`.
    * `METHOD pattern` goes before `ALL pattern`. A key that matches no route is reported by `protect.verify`.
    */
-  readonly actions?: Readonly<Record<string, string>> | undefined
+  readonly actions?: Readonly<Record<string, Action>> | undefined
   /** The bearer token of a request, or an agent that the application has proved itself. Default: `Authorization: Bearer`. */
   readonly credentials?: ((request: R) => string | Agent | undefined | Promise<string | Agent | undefined>) | undefined
   /** Circumstances for conditions. Called once the caller is known. Default none. */

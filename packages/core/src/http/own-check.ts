@@ -1,6 +1,6 @@
 import { assertAction } from '../action.js'
 import { assertFunction, assertOneOf, assertOptions } from '../options.js'
-import type { Mode } from '../types.js'
+import type { Action, Mode } from '../types.js'
 
 /** What a route says of itself: `protect('delete:contacts', { resource, context, mode })`. */
 export interface RouteOptions<R> {
@@ -49,7 +49,7 @@ const ROUTE_OPTIONS = ['resource', 'context', 'mode']
  * @throws TypeError for what is not an action, an unknown option, or an action function without `dynamic: true`.
  */
 export function readOwnCheck<R>(
-  first?: string | DynamicRouteOptions<R> | RouteOptions<R>,
+  first?: Action | DynamicRouteOptions<R> | RouteOptions<R>,
   second?: RouteOptions<R>,
 ): CheckOfRoute<R> {
   const dynamic = typeof first === 'object' ? (first as DynamicRouteOptions<R>) : undefined

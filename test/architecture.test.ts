@@ -1,0 +1,196 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
+import ts from 'typescript'
+import { describe, expect, it } from 'vitest'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const CORE = join(ROOT, 'packages/core/src')
+const ADAPTERS = ['express', 'koa', 'hono', 'fastify']
+
+/** Every module that a source file names, type-only imports included. */
+function importsOf(file: string): { specifier: string; typeOnly: boolean }[] {
+  const source = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.ES2022, true)
+  const found: { specifier: string; typeOnly: boolean }[] = []
+  const visit = (node: ts.Node): void => {
+    if ((ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) && node.moduleSpecifier !== undefined) {
+      const typeOnly = ts.isImportDeclaration(node)
+        ? node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword
+        : node.isTypeOnly
+      found.push({ specifier: (node.moduleSpecifier as ts.StringLiteral).text, typeOnly })
+    }
+    if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      found.push({ specifier: (node.arguments[0] as ts.StringLiteral).text, typeOnly: false })
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return found
+}
+
+function sourcesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name))
+}
+
+/** The files reachable from an entry over relative imports. */
+function reachable(entry: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(entry)) return seen
+  seen.add(entry)
+  for (const { specifier } of importsOf(entry)) {
+    if (specifier.startsWith('.')) reachable(resolve(dirname(entry), specifier.replace(/\.js$/, '.ts')), seen)
+  }
+  return seen
+}
+
+const packageOf = (specifier: string) =>
+  specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/')
+const externalsOf = (files: Iterable<string>) => [
+  ...new Set(
+    [...files].flatMap((file) => importsOf(file).map(({ specifier }) => specifier)).filter((name) => !name.startsWith('.')),
+  ),
+]
+
+describe('who may import whom', () => {
+  it('core imports nothing but zod/mini, jose, and, from their own entries, yaml and node:', () => {
+    expect(externalsOf(reachable(join(CORE, 'index.ts'))).sort()).toEqual(['jose', 'zod/mini'])
+    expect(externalsOf(reachable(join(CORE, 'http/index.ts'))).filter((name) => name.startsWith('node:'))).toEqual([])
+    expect(externalsOf(reachable(join(CORE, 'testing.ts'))).filter((name) => name.startsWith('node:'))).toEqual([])
+    expect(externalsOf(reachable(join(CORE, 'yaml.ts'))).sort()).toEqual(['yaml', 'zod/mini'])
+    for (const file of sourcesIn(CORE)) {
+      const inNode = relative(CORE, file).startsWith('node/')
+      if (!inNode)
+        expect(
+          externalsOf([file]).filter((name) => name.startsWith('node:')),
+          file,
+        ).toEqual([])
+      if (!file.endsWith('yaml.ts')) expect(externalsOf([file]), file).not.toContain('yaml')
+    }
+  })
+
+  it.each(['index.ts', 'http/index.ts', 'yaml.ts', 'testing.ts'])(
+    'nothing reachable from core/%s touches process or Buffer',
+    (entry) => {
+      for (const file of reachable(join(CORE, entry))) {
+        const source = ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.ES2022, true)
+        const globals: string[] = []
+        const visit = (node: ts.Node): void => {
+          if (ts.isIdentifier(node) && ['process', 'Buffer', 'require', '__dirname', 'setImmediate'].includes(node.text))
+            globals.push(node.text)
+          ts.forEachChild(node, visit)
+        }
+        visit(source)
+        expect(globals, relative(ROOT, file)).toEqual([])
+      }
+    },
+  )
+
+  it('inside core, imports point one way: types <- errors <- action, agent, tokens <- policy <- sources <- guard <- http', () => {
+    const layers = [
+      ['types.ts'],
+      ['refusal.ts', 'errors.ts', 'options.ts', 'settle.ts', 'trace.ts'],
+      ['action.ts', 'agent.ts', 'audit.ts', 'tokens/'],
+      ['policy/'],
+      ['sources/', 'yaml.ts'],
+      ['decide.ts', 'guard.ts', 'node/'],
+      ['http/', 'testing.ts', 'index.ts'],
+    ]
+    const layerOf = (file: string) => {
+      const name = relative(CORE, file)
+      return layers.findIndex((layer) => layer.some((part) => (part.endsWith('/') ? name.startsWith(part) : name === part)))
+    }
+    for (const file of sourcesIn(CORE)) {
+      expect(layerOf(file), `${relative(CORE, file)} belongs to no layer`).toBeGreaterThanOrEqual(0)
+      for (const { specifier } of importsOf(file).filter(({ specifier }) => specifier.startsWith('.'))) {
+        const target = resolve(dirname(file), specifier.replace(/\.js$/, '.ts'))
+        expect(layerOf(target), `${relative(CORE, file)} imports ${specifier}`).toBeLessThanOrEqual(layerOf(file))
+      }
+    }
+  })
+
+  it.each(ADAPTERS)('@meshguard/%s imports core’s public entries and its own framework, nothing else', (adapter) => {
+    const manifest = JSON.parse(readFileSync(join(ROOT, 'packages', adapter, 'package.json'), 'utf8'))
+    const allowed = new Set(['@meshguard/core', ...Object.keys(manifest.peerDependencies)])
+    for (const file of sourcesIn(join(ROOT, 'packages', adapter, 'src'))) {
+      for (const { specifier, typeOnly } of importsOf(file)) {
+        if (specifier.startsWith('.')) continue
+        if (specifier.startsWith('node:')) expect(typeOnly && adapter !== 'hono', `${file}: ${specifier}`).toBe(true)
+        else expect(allowed, `${file}: ${specifier}`).toContain(packageOf(specifier))
+      }
+    }
+  })
+
+  it('the examples and docs name published entries only', () => {
+    const published = new Set(
+      ['core', ...ADAPTERS].flatMap((name) => {
+        const manifest = JSON.parse(readFileSync(join(ROOT, 'packages', name, 'package.json'), 'utf8'))
+        return Object.keys(manifest.exports).map((entry) => manifest.name + entry.slice(1))
+      }),
+    )
+    for (const file of sourcesIn(join(ROOT, 'examples')).filter((name) => !/node_modules|dist/.test(name))) {
+      for (const { specifier } of importsOf(file)) {
+        if (specifier.startsWith('@meshguard/')) expect(published, relative(ROOT, file)).toContain(specifier)
+      }
+    }
+  })
+})
+
+describe('size', () => {
+  /** Gzipped bytes of what a bundler makes of an entry that exports everything. */
+  async function gzipped(external: string[]): Promise<number> {
+    const { outputFiles } = await build({
+      entryPoints: [join(CORE, 'index.ts')],
+      bundle: true,
+      minify: true,
+      format: 'esm',
+      write: false,
+      external,
+      conditions: ['meshguard:source'],
+    })
+    return gzipSync(outputFiles[0]?.contents ?? new Uint8Array(), { level: 9 }).length
+  }
+
+  it('core bundles below 25 KB with zod/mini and jose, and below 12 KB without them', async () => {
+    expect(await gzipped([])).toBeLessThan(25 * 1024)
+    expect(await gzipped(['jose', 'zod'])).toBeLessThan(12 * 1024)
+    expect(await gzipped(['jose', 'zod/mini'])).toBeLessThan(12 * 1024)
+  })
+
+  it('no source file is longer than 400 lines', () => {
+    for (const file of ['packages', 'test', 'examples'].flatMap((folder) => sourcesIn(join(ROOT, folder)))) {
+      if (/node_modules|\/dist\//.test(file)) continue
+      expect(readFileSync(file, 'utf8').split('\n').length, relative(ROOT, file)).toBeLessThanOrEqual(400)
+    }
+  })
+})
+
+describe('exports', () => {
+  it.each(['core', ...ADAPTERS].flatMap((name) => entriesOf(name)))('%s exports what its snapshot says', async (specifier) => {
+    const module: Record<string, unknown> = await import(specifier)
+    expect(Object.keys(module).sort()).toMatchSnapshot()
+  })
+
+  function entriesOf(name: string): string[] {
+    const manifest = JSON.parse(readFileSync(join(ROOT, 'packages', name, 'package.json'), 'utf8'))
+    return Object.keys(manifest.exports)
+      .filter((entry) => entry !== './package.json')
+      .map((entry) => manifest.name + entry.slice(1))
+  }
+
+  it('every package has a licence field, a README, and the source condition first', () => {
+    for (const name of ['core', ...ADAPTERS]) {
+      const folder = join(ROOT, 'packages', name)
+      const manifest = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+      expect(manifest.license).toBe('MIT')
+      expect(existsSync(join(folder, 'README.md')), `${name}/README.md`).toBe(true)
+      for (const [entry, conditions] of Object.entries<Record<string, string>>(manifest.exports)) {
+        if (entry !== './package.json') expect(Object.keys(conditions)[0]).toBe('meshguard:source')
+      }
+    }
+  })
+})
