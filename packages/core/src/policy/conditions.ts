@@ -76,7 +76,7 @@ export function readConditions(value: unknown, report: Report): Condition[] {
     return []
   }
   const entries = Object.entries(value).flatMap(([path, test]) => flatten(path, test, report))
-  if (entries.length === 0) report([], 'is empty; leave it out, or name what must hold')
+  if (Object.keys(value).length === 0) report([], 'is empty; leave it out, or name what must hold')
   if (entries.length > MAX_CONDITIONS) report([], `a rule has at most ${MAX_CONDITIONS} conditions, this one ${entries.length}`)
   const seen = new Set<string>()
   const conditions: Condition[] = []
