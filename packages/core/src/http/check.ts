@@ -6,7 +6,7 @@ import { beforeDeadline, isPromise } from '../settle.js'
 import { isTraceId, newTraceId, traceIdOfParent } from '../trace.js'
 import type { Agent, Code, Decision, DecisionRequest, Mode, RequestInfo } from '../types.js'
 import type { CoreOptions } from './options.js'
-import { type Outcome, PREFLIGHT, type RequestReader, refusalOf } from './outcome.js'
+import { exposedHeaders, type Outcome, PREFLIGHT, type RequestReader, refusalOf } from './outcome.js'
 import { methodOfRoute, type RouteCheck, type RouteMethod } from './route.js'
 
 /**
@@ -60,7 +60,13 @@ export class Call<R> implements DecisionRequest {
   conclude(decision: Decision): Outcome {
     const { agent } = this
     if (decision.allowed) return { pass: true, decision, agent }
-    return { ...refusalOf(decision, this.sentToken, this.options.disclose, this.reader.header(this.native, 'accept')), agent }
+    const { disclose, exposeDecision } = this.options
+    const refusal = refusalOf(decision, this.sentToken, disclose, this.reader.header(this.native, 'accept'))
+    return {
+      ...refusal,
+      agent,
+      headers: exposeDecision ? { ...refusal.headers, ...exposedHeaders(decision) } : refusal.headers,
+    }
   }
 }
 

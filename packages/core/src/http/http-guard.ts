@@ -4,7 +4,7 @@ import { isPromise } from '../settle.js'
 import type { Decision } from '../types.js'
 import { Call, decideCall, identify, isPreflight } from './check.js'
 import { type ProtectOptions, type ReadOptions, readProtectOptions } from './options.js'
-import type { Outcome, RequestReader } from './outcome.js'
+import { exposedHeaders, type Outcome, type RequestReader } from './outcome.js'
 import { compileRoute, methodOfRoute, problemsOf, type RouteCheck, type RouteFacts, type RouteRow, rowsOf } from './route.js'
 
 /** A guard, or how to find the one of a request (on Workers, by its `env`). */
@@ -102,8 +102,7 @@ export function createHttpGuard<R, D extends readonly unknown[]>(
     announce(decision, set) {
       set('x-meshguard-trace-id', decision.traceId)
       if (!options.exposeDecision) return
-      set('x-meshguard-decision', decision.decision)
-      if (decision.agentId !== undefined) set('x-meshguard-agent-id', decision.agentId)
+      for (const [name, value] of Object.entries(exposedHeaders(decision))) set(name, value)
     },
     rows: (routes) => routes.flatMap(rowsOf),
     verify(routes, problems = []) {

@@ -61,6 +61,12 @@ export function refusalOf(decision: Decision, sentToken: boolean, disclose: Disc
   }
 }
 
+/** What `exposeDecision` adds to an answer, allowed or refused. */
+export function exposedHeaders({ decision, agentId }: Decision): Record<string, string> {
+  const exposed = { 'x-meshguard-decision': decision }
+  return agentId === undefined ? exposed : { ...exposed, 'x-meshguard-agent-id': agentId }
+}
+
 function prefersProblem(accept: string | undefined): boolean {
   if (accept === undefined || !accept.includes('problem+json')) return false
   const problem = qualityOf(accept, 'application/problem+json')
