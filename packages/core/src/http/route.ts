@@ -117,7 +117,10 @@ function rowOf<R>(method: string, base: { pattern: string }, { action, declared 
   }
 }
 
-/** What is wrong with a route, in words that say what to do; empty when nothing is. */
+/**
+ * What is wrong with a route, in words that say what to do; empty when nothing is. A handler for OPTIONS alone needs no action
+ * to answer preflights.
+ */
 export function problemsOf<R>(route: RouteCheck<R>): string[] {
   const { facts } = route
   if (facts.own?.kind === 'open') return []
@@ -125,7 +128,7 @@ export function problemsOf<R>(route: RouteCheck<R>): string[] {
   const name = `${facts.method} ${facts.spelled ?? facts.pattern ?? '?'}`
   const methods = facts.method === 'ALL' ? [...route.methods.values()] : [methodOfRoute(route, facts.method)]
   if (facts.problem !== undefined && !methods.some((method) => method.declared)) problems.push(`${name}: ${facts.problem}`)
-  else if (methods.every((method) => method.action === undefined)) {
+  else if (facts.method !== 'OPTIONS' && methods.every((method) => method.action === undefined)) {
     problems.push(`${name} has no action and is denied. Declare one: protect('verb:object') in front of it, or in "actions".`)
   }
   const names = facts.pattern === undefined ? [] : (paramNames(facts.pattern) ?? [])
