@@ -111,13 +111,14 @@ function ask(parts: Parts, request: DecisionRequest, options: DecideOptions, now
   let answer: Answer | Promise<Answer>
   try {
     answer = parts.source.decide(request, now)
+    if (!isPromise(answer)) return conclude(parts, request, answer, options, now)
   } catch (error) {
     return conclude(parts, request, failure(parts, request, options, error), options, now)
   }
-  if (!isPromise(answer)) return conclude(parts, request, answer, options, now)
+  const waited = (settled: Answer) => conclude(parts, request, settled, options, now, Date.now() - now)
   return beforeDeadline(answer, options.deadline ?? now + parts.timeoutMs, 'The decision', request.signal)
-    .catch((error: unknown) => failure(parts, request, options, error))
-    .then((settled) => conclude(parts, request, settled, options, now, Date.now() - now))
+    .then(waited)
+    .catch((error: unknown) => waited(failure(parts, request, options, error)))
 }
 
 const FAILED_OPEN: Answer = Object.freeze({ allowed: true, code: 'unavailable', reason: 'The source could not be reached' })
@@ -248,7 +249,7 @@ export function decideMany(
   try {
     const answers = source.decideMany(requests, now)
     if (!isPromise(answers)) return concludeAll(answers)
-    return beforeDeadline(answers, deadline, 'The decisions', requests[0]?.signal).then(concludeAll, failAll)
+    return beforeDeadline(answers, deadline, 'The decisions', requests[0]?.signal).then(concludeAll).catch(failAll)
   } catch (error) {
     return failAll(error)
   }
