@@ -21,7 +21,7 @@ export interface BoundRoute {
 interface Registration {
   /** Absent for a not-found handler. */
   readonly url?: string | undefined
-  readonly method: string | readonly string[]
+  readonly method?: string | readonly string[] | undefined
   readonly prefix?: string | undefined
   readonly prefixTrailingSlash?: string | undefined
   readonly schema?: unknown
@@ -164,10 +164,13 @@ export class Routes {
   #earlier(app: Printable): RouteCheck<FastifyRequest>[] {
     const seen = new Set<object>()
     const found: RouteCheck<FastifyRequest>[] = []
-    for (const { server, config } of listed(app)) {
-      if (seen.has(config) || this.#carrier in config || !isWithin(app, server)) continue
+    for (const { path, store } of listed(app)) {
+      const { server, config, prefixTrailingSlash } = store
+      const route: Registration = { ...config, prefix: server.prefix, prefixTrailingSlash }
+      if (seen.has(config) || this.#carrier in config || !isWithin(app, server) || spelledUrl({ ...route, url: path }) !== path)
+        continue
       seen.add(config)
-      found.push(...this.#rowsOf({ ...config, prefix: server.prefix }, undefined, found))
+      found.push(...this.#rowsOf(route, undefined, found))
     }
     return found
   }
@@ -178,7 +181,7 @@ const UNREADABLE =
 
 const ALL = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 
-function methodsOf({ method }: Registration): readonly string[] {
+function methodsOf({ method = ALL }: Registration): readonly string[] {
   return typeof method === 'string' ? [method] : method
 }
 
@@ -201,22 +204,27 @@ function isWithin(app: object, instance: object): boolean {
   return app === instance || Object.prototype.isPrototypeOf.call(app, instance)
 }
 
-interface RouteContext {
-  readonly server: { readonly prefix: string }
-  readonly config: Registration
+/** A route as the router keeps it. */
+interface ListedRoute {
+  readonly path: string
+  readonly store: {
+    readonly server: { readonly prefix: string }
+    readonly prefixTrailingSlash: string
+    readonly config: Registration
+  }
 }
 
 /**
  * Every route that the router holds. Fastify hands them out in one place only: to the function that describes a route in
  * `printRoutes`. Used for the table, never to decide.
  */
-function listed(app: Printable): readonly RouteContext[] {
-  const contexts: RouteContext[] = []
-  const describe = ({ store }: { store: RouteContext }) => {
-    contexts.push(store)
+function listed(app: Printable): readonly ListedRoute[] {
+  const routes: ListedRoute[] = []
+  const describe = (route: ListedRoute) => {
+    routes.push(route)
     return {}
   }
   const options = Object.defineProperty({ includeMeta: ['meshguard'] }, 'buildPrettyMeta', { get: () => describe, set() {} })
   app.printRoutes(options as never)
-  return contexts
+  return routes
 }
