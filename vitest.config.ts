@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  ssr: { resolve: { conditions: ['meshguard:source', 'node', 'import', 'default'] } },
-  resolve: { conditions: ['meshguard:source', 'node', 'import', 'default'] },
+  ssr: { resolve: { conditions: ['meshguard:source', 'node'] } },
+  resolve: { conditions: ['meshguard:source', 'node'] },
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 20_000,
