@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import { type Answer, createGuard, type DecisionRequest, type Guard } from '@meshguard/core'
 import { createProtect, decisionOf, type ProtectOptions } from '@meshguard/fastify'
@@ -90,19 +89,20 @@ describe('Fastify: the check is bound to the route object', () => {
   })
 
   it('routes that share one config object, or copy that of another, keep their own actions', async () => {
-    const { app, protect, actions } = setUp(['read:contacts'])
-    const config = { shared: true }
-    const seen: object[] = []
-    protect(app)
-    app.addHook('onRoute', (route) => {
-      seen.push(route.config ?? {})
+    const { app, protect, actions } = setUp(['read:contacts', 'list:contacts'])
+    let early = app
+    await app.register(async (scope) => {
+      early = scope as unknown as FastifyInstance
     })
-    app.get('/contacts', { config }, ok)
-    const [copied] = seen
-    app.register(async (scope) => void scope.get('/admin', { config: { ...copied } }, ok))
+    const shared = { config: { shared: true } }
+    const seen: object[] = []
+    protect(app).addHook('onRoute', (route) => void seen.push(route.config ?? {}))
+    app.get('/contacts', { ...shared, onRequest: protect('list:contacts') }, ok)
+    app.get('/emails', shared, ok)
+    early.get('/admin', { config: { ...seen[0] } }, ok)
     expect(await status(app, 'GET', '/contacts')).toBe(200)
-    expect(await status(app, 'GET', '/admin')).toBe(403)
-    expect(actions()).toEqual(['read:contacts', 'read:admin'])
+    expect([await status(app, 'GET', '/emails'), await status(app, 'GET', '/admin')]).toEqual([403, 403])
+    expect(actions()).toEqual(['list:contacts', 'read:emails', 'read:admin'])
   })
 
   it('constraints on one url: each route is checked for itself', async () => {
@@ -566,22 +566,26 @@ describe('Fastify: answers', () => {
     expect([reply.headers['content-type'], reply.json().status]).toEqual(['application/problem+json', 403])
   })
 
-  it('a client that has gone is answered nothing, and the handler does not run', async () => {
-    const { guard } = world([], async ({ signal }) => {
-      if (signal !== undefined) await once(signal, 'abort')
-      return { allowed: true, code: 'allowed' }
-    })
-    const app = fastify()
-    const ran = vi.fn(ok)
-    createProtect({ ...guard, timeoutMs: 5000 })(app).get('/contacts', ran)
-    await app.listen({ port: 0 })
-    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
-    socket.write('GET /contacts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer agent-1\r\n\r\n')
-    await new Promise((resolve) => setTimeout(resolve, 20))
-    socket.destroy()
-    await new Promise((resolve) => setTimeout(resolve, 100))
-    expect(ran).not.toHaveBeenCalled()
-  })
+  it.each(['before the check', 'during the check'])(
+    'a client that goes away %s is answered nothing, and no handler runs',
+    async (when) => {
+      const ran = vi.fn(ok)
+      const allowed: Answer = { allowed: true, code: 'allowed' }
+      const slow = () => new Promise<Answer>((resolve) => setTimeout(() => resolve(allowed), 60))
+      const { guard, asked } = world([], when === 'during the check' ? slow : () => allowed)
+      const app = fastify()
+      if (when === 'before the check') app.addHook('onRequest', async () => void (await slow()))
+      createProtect({ ...guard, timeoutMs: 5000 })(app).get('/contacts', ran)
+      await app.listen({ port: 0 })
+      const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+      socket.write('GET /contacts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer agent-1\r\n\r\n')
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      socket.destroy()
+      await vi.waitFor(() => expect(asked).toHaveLength(1))
+      await new Promise((resolve) => setTimeout(resolve, 80))
+      expect(ran).not.toHaveBeenCalled()
+    },
+  )
 })
 
 describe('Fastify: types', () => {
