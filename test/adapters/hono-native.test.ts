@@ -210,6 +210,12 @@ describe('which action is asked', () => {
     ])
   })
 
+  it('takes the handlers behind an own check of a plain sub-app for one registration', async () => {
+    const { guard, protect } = protectFor(['purge:x'])
+    const app = protect(new Hono()).route('/', new Hono().delete('/x', protect('purge:x'), passOn, ok))
+    expect([await statusOf(app, 'DELETE /x'), actionsOf(guard)]).toEqual([200, ['purge:x']])
+  })
+
   it('counts own checks of plain sub-apps, and inside an error handler of theirs', async () => {
     const { guard, protect } = protectFor(['purge:x'])
     const sub = new Hono().delete('/x', protect('purge:x'), ok).get('/health', protect.open('probe'), ok)
@@ -372,7 +378,11 @@ describe('middleware', () => {
       c.res = undefined
       c.res = new Response('secret')
     })
-    for (const path of ['/return', '/sync', '/assign', '/throw', '/after']) {
+    app.use('/both', async (c, next) => {
+      await next()
+      return c.text('secret')
+    })
+    for (const path of ['/return', '/sync', '/assign', '/throw', '/after', '/both']) {
       const answer = await ask(app, `GET ${path}`)
       expect([path, answer.status, answer.headers.get('location'), answer.headers.get('set-cookie')]).toEqual([
         path,
@@ -382,7 +392,7 @@ describe('middleware', () => {
       ])
       expect(answer.text).not.toContain('secret')
     }
-    expect(guard.decisions.map(({ code }) => code)).toEqual(Array(5).fill('unmapped'))
+    expect(guard.decisions.map(({ code }) => code)).toEqual(Array(6).fill('unmapped'))
   })
 
   it('may refuse by itself, and fail', async () => {

@@ -1,5 +1,5 @@
 import type { Decision } from '@meshguard/core'
-import type { HttpGuard, Outcome, Refusal } from '@meshguard/core/http'
+import type { HttpGuard, Refusal } from '@meshguard/core/http'
 import type { Context, Next } from 'hono'
 import { isCovered, type Note, noteOf } from './note.js'
 
@@ -90,6 +90,11 @@ function withHeaders(http: HonoGuard, decision: Decision, answer: Response): Res
   }
 }
 
+/** Whether something is, or may become, an answer below 400. */
+function isBelow400(answer: unknown): boolean {
+  return answer !== undefined && answer !== null && !(isResponse(answer) && answer.status >= 400)
+}
+
 /**
  * The last net: what has been answered below 400 although nobody decided on the request is replaced. Answers what Hono is to
  * be given instead.
@@ -98,9 +103,8 @@ function withHeaders(http: HonoGuard, decision: Decision, answer: Response): Res
  */
 export function held(http: HonoGuard, c: Context, answer: unknown): unknown {
   if (isCovered(c) || c.req.method === 'OPTIONS') return answer
-  const judged = c.finalized ? c.res : answer
-  if (judged === undefined || judged === null || (isResponse(judged) && judged.status >= 400)) return answer
-  const outcome: Outcome = http.unmapped(c, c.req.path)
+  if (!isBelow400(answer) && !(c.finalized && isBelow400(c.res))) return answer
+  const outcome = http.unmapped(c, c.req.path)
   noteOf(c).decision = outcome.decision
   if (outcome.pass) return answer
   const replacement = denied(http, c, outcome)
@@ -114,10 +118,10 @@ function replaced(c: Context, replacement: Response): Response {
   return c.res
 }
 
-/** What {@link held} does for a middleware that throws its answer, as an `HTTPException` that holds one. */
+/** What {@link held} does for a middleware that throws its answer, as an `HTTPException` can. */
 export function heldError(http: HonoGuard, c: Context, error: unknown): unknown {
   if (isCovered(c) || typeof error !== 'object' || error === null || !('getResponse' in error)) throw error
-  const answer: unknown = typeof error.getResponse === 'function' ? error.getResponse() : undefined
-  if (!isResponse(answer) || answer.status >= 400) throw error
-  return held(http, c, answer)
+  const refuses = 'status' in error && typeof error.status === 'number' && error.status >= 400
+  if (refuses || typeof error.getResponse !== 'function') throw error
+  return held(http, c, error.getResponse())
 }

@@ -96,14 +96,15 @@ function isStar({ name, from }: Segment): boolean {
 
 function paramsOf(segments: readonly Segment[]): (c: Context) => Params {
   const named = segments.filter((segment) => segment.from !== undefined)
-  if (segments.some(isStar)) return (c) => ({ ...renamed(c, named), ...starsOf(segments, c.req.path) })
+  if (segments.some(isStar)) return (c) => ({ ...valuesOf(c, named), ...starsOf(segments, c.req.path) })
   if (named.length === 0) return () => NONE
-  if (named.every(({ name, from }) => name === from)) return (c) => c.req.param()
-  return (c) => renamed(c, named)
+  return (c) => valuesOf(c, named)
 }
 
-function renamed(c: Context, named: readonly Segment[]): Record<string, string | undefined> {
-  return Object.fromEntries(named.map(({ name, from }) => [name, c.req.param(from as string)]))
+function valuesOf(c: Context, named: readonly Segment[]): Record<string, string | undefined> {
+  const values: Record<string, string | undefined> = {}
+  for (const { name, from } of named) values[name as string] = c.req.param(from as string)
+  return values
 }
 
 /** Core refuses an empty parameter: the answer to a value that cannot be had exactly. */
