@@ -1,0 +1,40 @@
+/**
+ * Policies as text: YAML or JSON.
+ *
+ * @module
+ */
+import type { Policies } from './policy/policy.js'
+import { joinPolicies, readPolicies } from './policy/policy-files.js'
+
+export type { Policies, Policy } from './policy/policy.js'
+
+/** Options of {@link parsePolicies}. */
+export interface ParsePoliciesOptions {
+  /** The name of the file, for messages. */
+  readonly file?: string | undefined
+}
+
+/**
+ * Reads the policies in a text: one policy, several as YAML documents parted by `---`, or one as JSON.
+ *
+ * At most 256 KiB of YAML, or 1 MiB of JSON (a text that begins with `{` and that `JSON.parse` takes), nested at most 16 deep.
+ * YAML is version 1.2 with the core schema, so `no` is text; anchors, aliases, tags, merge keys, duplicate keys, keys that are
+ * not text, tabs as indentation and control characters are refused. So an unquoted `*:email`, an alias to YAML, must be quoted.
+ *
+ * @param text Text, or bytes that must be UTF-8, with or without a byte order mark.
+ * @throws ValidationError with everything that is wrong; each issue has the line, the column and the `file`.
+ *
+ * @example
+ * ```ts
+ * const policies = parsePolicies(`
+ * name: readers
+ * rules:
+ *   - effect: allow
+ *     actions: ["read:*"]
+ * `)
+ * const guard = createGuard({ source: fromPolicies(policies) })
+ * ```
+ */
+export function parsePolicies(text: string | Uint8Array, options: ParsePoliciesOptions = {}): Policies {
+  return joinPolicies(readPolicies(text, options.file))
+}
