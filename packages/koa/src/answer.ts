@@ -65,7 +65,7 @@ async function answerWith({ timeoutMs }: Answering, onDenied: OnDenied, refusal:
 
 /** Settles with the value, or after so many milliseconds. */
 async function within(ms: number, value: unknown): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
+  let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms)
   })

@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Agent, Decision } from '@meshguard/core'
 import { type HttpGuard, joinedHeader, type RequestReader } from '@meshguard/core/http'
 import type { Context, Next } from 'koa'
@@ -12,8 +11,8 @@ export type KoaGuard = HttpGuard<Context, readonly [Context]>
 
 /** The part of a Koa context that tells it from its request and response, whatever its state and additions are. */
 export interface AnyContext {
-  readonly req: IncomingMessage
-  readonly res: ServerResponse
+  readonly req: Context['req']
+  readonly res: Context['res']
   readonly state: unknown
 }
 
@@ -70,6 +69,7 @@ export const reader: RequestReader<Context> = {
     return dispatched === undefined || dispatched === method ? method : REWRITTEN
   },
   header: (ctx, name) => joinedHeader(ctx.req, name),
+  /** What the handler is given, a value that an earlier layer left under the same name included. */
   params(ctx) {
     const params: Record<string, string> = ctx['params'] ?? {}
     return params['0'] === undefined ? params : { ...params, [UNNAMED]: params['0'] }
@@ -85,7 +85,7 @@ export const reader: RequestReader<Context> = {
   },
 }
 
-function abortedOnClose(res: ServerResponse): AbortSignal {
+function abortedOnClose(res: Context['res']): AbortSignal {
   const controller = new AbortController()
   if (res.destroyed) controller.abort()
   else res.once('close', () => controller.abort())

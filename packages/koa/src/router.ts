@@ -1,4 +1,3 @@
-import { METHODS } from 'node:http'
 import type { OwnChecks, RouteCheck } from '@meshguard/core/http'
 import type { Context, Next } from 'koa'
 import { type Answering, holdUndecided } from './answer.js'
@@ -136,9 +135,12 @@ function bind(parts: RouterParts, layer: Layer, first: Handler | undefined): Han
   return Object.assign(check, NOT_A_CALLBACK)
 }
 
+/** `router.all` registers some thirty-five methods, by the version of Node; a list with these was not written by hand. */
+const OF_ALL = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND']
+
 /** The methods of a route as they were registered: `GET` without its `HEAD`, `ALL` for every method there is. */
 function methodsOf({ methods }: Layer): readonly string[] {
-  if (METHODS.every((method) => methods.includes(method))) return ['ALL']
+  if (OF_ALL.every((method) => methods.includes(method))) return ['ALL']
   return [...new Set(methods)].filter((method) => method !== 'HEAD' || !methods.includes('GET'))
 }
 
