@@ -1,6 +1,6 @@
 /** Random policies and requests from so small a world that rules match, collide and have something to be unknown about. */
 import fc from 'fast-check'
-import type { PolicyDocument, RuleDocument, Test } from '../../packages/core/src/policy/policy.js'
+import type { ConditionsDocument, PolicyDocument, RuleDocument, Test } from '../../packages/core/src/policy/policy.js'
 import type { Agent, DecisionRequest } from '../../packages/core/src/types.js'
 
 const actions = ['read:a', 'read:a/b', 'read:b', 'write:a', 'write:b', 'write:a/b', 'admin:a', 'read:b:a']
@@ -42,34 +42,28 @@ const timeTest = fc.constantFrom(
   { days: ['sat' as const, 'sun' as const] },
 )
 
-const conditions = fc.oneof(
-  fc.record(
-    {
-      'context.a': test,
-      'context.b': test,
-      'context.in.a': test,
-      'context.constructor': test,
-      resource: resourceTest,
-      'agent.id': test,
-      'agent.trustTier': tierTest,
-      'agent.tags': tagTest,
-      'agent.metadata.a': test,
-      'request.method': fc.constantFrom<Test>('GET', { notEquals: 'GET' }),
-      time: timeTest,
-    },
-    { requiredKeys: [] },
-  ),
-  fc.record({ context: fc.record({ a: test, c: test }) }),
+const entry = fc.oneof(
+  { weight: 4, arbitrary: fc.tuple(fc.constantFrom('context.a', 'context.b', 'context.in.a'), test) },
+  { weight: 1, arbitrary: fc.tuple(fc.constantFrom('agent.id', 'agent.metadata.a', 'context.constructor'), test) },
+  { weight: 2, arbitrary: fc.tuple(fc.constant('resource'), resourceTest) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('agent.trustTier'), tierTest) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('agent.tags'), tagTest) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('request.method'), fc.constantFrom<Test>('GET', { notEquals: 'GET' })) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('time'), timeTest) },
+  { weight: 1, arbitrary: fc.tuple(fc.constant('context'), fc.record({ c: test })) },
 )
 
-const rule: fc.Arbitrary<RuleDocument> = fc
-  .record({
-    effect,
-    actions: fc.array(fc.constantFrom(...patterns), { minLength: 1, maxLength: 3 }),
-    conditions: fc.option(conditions, { nil: undefined, freq: 1 }),
-    rateLimit: fc.option(fc.constant({ requests: 5, per: '1m' }), { nil: undefined, freq: 2 }),
-  })
-  .map(({ conditions, ...rest }) => (conditions && Object.keys(conditions).length > 0 ? { ...rest, conditions } : rest))
+/** One condition more often than two or three, so that they hold now and then. */
+const conditions: fc.Arbitrary<ConditionsDocument> = fc
+  .oneof({ weight: 3, arbitrary: fc.tuple(entry) }, { weight: 1, arbitrary: fc.array(entry, { minLength: 1, maxLength: 3 }) })
+  .map((entries) => Object.fromEntries(entries))
+
+const rule: fc.Arbitrary<RuleDocument> = fc.record({
+  effect,
+  actions: fc.array(fc.constantFrom(...patterns), { minLength: 1, maxLength: 3 }),
+  conditions: fc.option(conditions, { nil: undefined, freq: 2 }),
+  rateLimit: fc.option(fc.constant({ requests: 5, per: '1m' }), { nil: undefined, freq: 2 }),
+})
 
 const appliesTo = fc.constantFrom<PolicyDocument['appliesTo']>(
   undefined,

@@ -169,6 +169,17 @@ describe('the source fromPolicies', () => {
     }
   })
 
+  it('never takes an action for another one that had its place before all were forgotten', () => {
+    const source = fromPolicies([readers, { name: 'no', rules: [{ effect: 'deny', actions: ['read:secret*'] }] }])
+    const other = { ...nova }
+    for (let i = 0; i < 50_000; i++) {
+      const [action, expected] =
+        i % 3 === 0 ? ['read:secret', 'denied'] : i % 3 === 1 ? ['read:thing', 'allowed'] : ['write:it', 'no_match']
+      const agent = i % 5 === 0 ? other : nova
+      expect((source.decide(ask(`${action}${(i * 7919) % 40_000}`, agent)) as Answer).code).toBe(expected)
+    }
+  })
+
   it('closes without complaint', async () => {
     await expect(fromPolicies(readers).close()).resolves.toBeUndefined()
   })
