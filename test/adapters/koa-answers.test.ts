@@ -236,7 +236,7 @@ describe('answers', () => {
   ])('onDenied: %s', async (_what, onDenied, status, text) => {
     const ran = vi.fn()
     const { guard } = guardFor()
-    const protect = createProtect({ ...guard, timeoutMs: 100 }, { onDenied: (_decision, ctx) => onDenied(ctx) })
+    const protect = createProtect({ ...guard, timeoutMs: 500 }, { onDenied: (_decision, ctx) => onDenied(ctx) })
     const router = protect(new Router())
     router.get('/x', ran)
     const app = protect(new Koa())
@@ -246,6 +246,29 @@ describe('answers', () => {
     expect(response.status).toBe(status)
     expect(await response.text()).toContain(text)
     expect(ran).not.toHaveBeenCalled()
+  })
+
+  test('an onDenied that writes the raw response too late neither reaches the client nor ends the process', async () => {
+    const { guard } = guardFor()
+    let late: unknown = 'not yet'
+    const protect = createProtect(
+      { ...guard, timeoutMs: 20 },
+      {
+        onDenied(_decision, ctx) {
+          ctx.respond = false
+          ctx.res.once('finish', () => {
+            late = ctx.res.setHeader('x-late', '1').writeHead(200).end('late').statusCode
+          })
+        },
+      },
+    )
+    const router = protect(new Router())
+    router.get('/x', says('never'))
+    const request = await serve(protect(new Koa()).use(router.routes()))
+    const response = await request('GET /x')
+    expect([response.status, response.headers.get('x-late')]).toEqual([403, null])
+    expect(await response.json()).toMatchObject({ error: 'Forbidden' })
+    await vi.waitFor(() => expect(late).toBe(403))
   })
 
   test('the decision and the agent are on the context, and the trace ID on the answer, also of a handler that throws', async () => {

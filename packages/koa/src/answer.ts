@@ -60,7 +60,17 @@ async function answerWith({ timeoutMs }: Answering, onDenied: OnDenied, refusal:
   } catch (error) {
     ctx.app.emit('error', error, ctx)
   }
-  if (!ctx.headerSent) answer(ctx, refusal)
+  if (ctx.headerSent) return
+  if (ctx.respond === false) answerForGood(ctx, refusal)
+  else answer(ctx, refusal)
+}
+
+/** Answers for an `onDenied` that took the raw response and did not use it in time. What it still writes is dropped. */
+function answerForGood(ctx: Context, refusal: Refusal): void {
+  const { res } = ctx
+  holdAnswer(res, () => refusal)
+  res.end()
+  res.setHeader = () => res
 }
 
 /** Settles with the value, or after so many milliseconds. */
