@@ -500,11 +500,12 @@ describe('Fastify: where and when', () => {
       inner = scope as unknown as FastifyInstance
       scope.route({ method: ['POST', 'PUT'], url: '/late', handler: ok })
       scope.head('/alone', ok)
+      scope.get('/both', ok)
     })
     await app.ready()
     const lines = (of: FastifyInstance) =>
       protect.routes(of).map(({ method, pattern, action }) => `${method} ${pattern} ${action}`)
-    const late = ['POST /late write:late', 'PUT /late write:late', 'HEAD /alone read:alone']
+    const late = ['POST /late write:late', 'PUT /late write:late', 'HEAD /alone read:alone', 'GET /both read:both']
     expect(lines(app).sort()).toEqual(['GET /area read:area', 'GET /early/:id read:early', ...late].sort())
     expect(lines(inner)).toEqual(late)
   })

@@ -57,6 +57,7 @@ export class Routes {
   readonly #carrier = Symbol('meshguard.route')
   readonly #bound = new WeakMap<object, BoundRoute>()
   readonly #entries: Entry[] = []
+  readonly #gets = new Map<string, unknown>()
 
   constructor(http: FastifyGuard, checks: OwnChecks<FastifyRequest>) {
     this.#http = http
@@ -75,12 +76,7 @@ export class Routes {
     const bound = this.#bind(route, own, first)
     const carried: Carried = { ...bound, url: route.url, method: String(route.method) }
     route.config = { ...route.config, [this.#carrier]: carried }
-    const rows = this.#rowsOf(
-      route,
-      own,
-      this.#entries.map((entry) => entry.check),
-    )
-    for (const check of rows) this.#entries.push({ instance, check })
+    for (const check of this.#rowsOf(route, own, bound.first, this.#gets)) this.#entries.push({ instance, check })
   }
 
   /** The route that was dispatched. Bound by its own `config` object, never by a url. */
@@ -139,19 +135,23 @@ export class Routes {
     }
   }
 
-  /** A route of several methods has a row for each, and a HEAD route only where there is no GET route. */
+  /**
+   * A route of several methods has a row for each. The HEAD route that Fastify makes of a GET route has none.
+   *
+   * @param gets The checks that come first in the GET routes so far, by their url.
+   */
   #rowsOf(
     route: Registration,
     own: OwnCheck<FastifyRequest> | undefined,
-    besides: readonly RouteCheck<FastifyRequest>[],
+    first: unknown,
+    gets: Map<string, unknown>,
   ): RouteCheck<FastifyRequest>[] {
     const methods = methodsOf(route)
     if (ALL.every((method) => methods.includes(method))) return [this.#http.route(this.#factsOf(route, own))]
     const spelled = spelledUrl(route)
-    const isGet = ({ facts }: RouteCheck<FastifyRequest>) => facts.method === 'GET' && facts.spelled === spelled
-    const hasGet = methods.includes('GET') || (methods.includes('HEAD') && besides.some(isGet))
+    if (methods.includes('GET')) gets.set(spelled, first)
     return methods
-      .filter((method) => method !== 'HEAD' || !hasGet)
+      .filter((method) => method !== 'HEAD' || !gets.has(spelled) || gets.get(spelled) !== first)
       .map((method) => this.#http.route(this.#factsOf({ ...route, method }, own)))
   }
 
@@ -163,6 +163,7 @@ export class Routes {
 
   #earlier(app: Printable): RouteCheck<FastifyRequest>[] {
     const seen = new Set<object>()
+    const gets = new Map<string, unknown>()
     const found: RouteCheck<FastifyRequest>[] = []
     for (const { path, store } of listed(app)) {
       const { server, config, prefixTrailingSlash } = store
@@ -170,7 +171,7 @@ export class Routes {
       if (seen.has(config) || this.#carrier in config || !isWithin(app, server) || spelledUrl({ ...route, url: path }) !== path)
         continue
       seen.add(config)
-      found.push(...this.#rowsOf(route, undefined, found))
+      found.push(...this.#rowsOf(route, undefined, undefined, gets))
     }
     return found
   }
