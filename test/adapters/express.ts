@@ -59,7 +59,7 @@ export const kit: Kit = {
   facts(native) {
     const req = native as Request
     const header = (name: string) => req.get(name)
-    return facts(req.method, header, req.params, decisionOf(req), agentOf(req))
+    return facts(req.method, req.originalUrl, header, req.params, decisionOf(req), agentOf(req))
   },
   handler: (run) => async (req: Request, res: Response, next: NextFunction) => {
     const effect = await run(req)

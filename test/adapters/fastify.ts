@@ -56,6 +56,7 @@ export const kit: Kit = {
     const header = (name: string) => request.headers[name]?.toString()
     return facts(
       request.method,
+      request.raw.url ?? request.url,
       header,
       (request.params ?? {}) as Record<string, unknown>,
       decisionOf(request),

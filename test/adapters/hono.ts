@@ -12,6 +12,9 @@ function responseOf(c: Context, effect: Effect): Response | undefined {
   return effect.status === 204 ? c.body(null, 204) : c.json(effect.body as object, (effect.status ?? 200) as 200)
 }
 
+/** On Node what the client sent; elsewhere what the runtime made of it. */
+const urlOf = (c: Context) => (c.env as { incoming?: { url?: string } } | undefined)?.incoming?.url ?? c.req.url
+
 /** A wildcard has no name here. */
 const spelled = (path: string) => path.replace(/\*\w+$/, '*')
 
@@ -58,7 +61,7 @@ export const kit: Kit = {
   createProtect: createProtect as unknown as Kit['createProtect'],
   facts(native) {
     const c = native as Context
-    return facts(c.req.method, (name) => c.req.header(name), c.req.param(), decisionOf(c), agentOf(c))
+    return facts(c.req.method, urlOf(c), (name: string) => c.req.header(name), c.req.param(), decisionOf(c), agentOf(c))
   },
   handler: (run) => async (c: Context, next: Next) => {
     const effect = await run(c)

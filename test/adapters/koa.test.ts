@@ -1,19 +1,10 @@
-import { createServer, type RequestListener } from 'node:http'
-import type Koa from 'koa'
 import { describe, it } from 'vitest'
-import { type Binding, casesFor, runCase } from '../contracts/adapter.js'
+import { casesFor, runCase } from '../contracts/adapter.js'
 import { assert } from '../contracts/assert.js'
-import { kit } from './koa.js'
-import { served } from './sockets.js'
+import { bindings } from './bindings.js'
 
-const binding: Binding = {
-  kit,
-  features: ['socket', 'any-method'],
-  serve: (app) => served(createServer((app as Koa).callback() as RequestListener)),
-}
-
-for (const [theme, cases] of casesFor(binding)) {
+for (const [theme, cases] of casesFor(bindings.koa)) {
   describe(`Koa: ${theme}`, () => {
-    for (const one of cases) it(one.title, () => runCase(one, binding, assert))
+    for (const one of cases) it(one.title, () => runCase(one, bindings.koa, assert))
   })
 }

@@ -26,8 +26,8 @@ function routerSite(native: Router, routers: Map<string, Router>): Site {
         filled.add(router)
         fill(routerSite(router, routers))
       }
-      if (path === '/') native.use(...(items as Handlers), router.routes())
-      else native.use(path, ...(items as Handlers), router.routes())
+      if (path === '/') native.use(...(items as Handlers), router.routes() as RouterMiddleware)
+      else native.use(path, ...(items as Handlers), router.routes() as RouterMiddleware)
     },
     notFound: () => undefined,
   }
@@ -52,7 +52,7 @@ export const kit: Kit = {
   facts(native) {
     const ctx = native as Context
     const header = (name: string) => ctx.get(name) || undefined
-    return facts(ctx.method, header, ctx['params'] ?? {}, decisionOf(ctx), agentOf(ctx))
+    return facts(ctx.method, ctx.originalUrl, header, ctx['params'] ?? {}, decisionOf(ctx), agentOf(ctx))
   },
   handler: (run) => async (ctx: Context, next: Next) => {
     const effect = await run(ctx)

@@ -10,7 +10,7 @@ export async function served(server: Server, close?: () => Promise<unknown>): Pr
   const agent = new Agent({ keepAlive: true })
   return {
     request: (method, path, headers, body) => request({ port, method, path, headers, agent }, body),
-    send: (bytes) => sendRaw(port, Buffer.from(bytes, 'latin1')),
+    send: (bytes, timeoutMs) => sendRaw(port, Buffer.from(bytes, 'latin1'), timeoutMs),
     abandon: (bytes, afterMs) => abandon(port, bytes, afterMs),
     async close() {
       agent.destroy()

@@ -45,8 +45,12 @@ export interface Built {
   readonly protect: AnyProtect
 }
 
-/** Builds the app of a spec with the framework of a kit. */
-export function build(kit: Kit, spec: AppSpec, world: World, appOptions?: unknown): Built {
+/**
+ * Builds the app of a spec with the framework of a kit.
+ *
+ * @param before Sees the app after it was protected and before its first step.
+ */
+export function build(kit: Kit, spec: AppSpec, world: World, appOptions?: unknown, before?: (site: Site) => void): Built {
   const protect = kit.createProtect(world.guard, neutralOptions(kit, world, spec.options ?? {}))
   const site = kit.app(appOptions)
   const native = (item: Item, name: string) => nativeItem(kit, world, protect, item, name)
@@ -84,6 +88,7 @@ export function build(kit: Kit, spec: AppSpec, world: World, appOptions?: unknow
 
   const first = spec.whole !== false && !spec.steps.some((step) => 'protect' in step && step.protect === 'app')
   if (first) protect(site.native)
+  before?.(site)
   walk(site, spec.steps)
   return { app: site.native, protect }
 }
@@ -137,10 +142,11 @@ function factsOf(kit: Kit, world: World, native: unknown): Facts {
 /** What every kit's `facts` begins with. */
 export function facts(
   method: string,
+  url: string,
   header: (name: string) => string | undefined,
   params: Readonly<Record<string, unknown>>,
   decision: Decision | undefined,
   agent: Agent | undefined,
 ): Omit<Facts, 'guard'> {
-  return { method, header, params, decision, agent }
+  return { method, url, header, params, decision, agent }
 }

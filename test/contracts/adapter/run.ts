@@ -6,7 +6,7 @@ import { createWorld, mint, type World } from './world.js'
 /** An app that can be spoken to. */
 export interface Served {
   request(method: string, path: string, headers: Readonly<Record<string, string>>, body?: string): Promise<Reply>
-  send?(bytes: string): Promise<Reply>
+  send?(bytes: string, timeoutMs?: number): Promise<Reply>
   abandon?(bytes: string, afterMs: number): Promise<void>
   close(): Promise<void>
 }

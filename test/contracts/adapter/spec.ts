@@ -47,6 +47,8 @@ export type NativeName =
 /** A request as handlers and callbacks of the cases see it. */
 export interface Facts {
   readonly method: string
+  /** As the client sent it, where the framework says; for guards that look at it, which ours never do. */
+  readonly url: string
   header(name: string): string | undefined
   readonly params: Readonly<Record<string, unknown>>
   /** What `decisionOf` and `agentOf` answer. */
