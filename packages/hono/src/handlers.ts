@@ -61,8 +61,10 @@ export class Handlers {
     const entryOf = entriesOf(http, own, (route) => unwrapped(route.handler).includes(guarded))
     const guarded: Step = (c, next) => {
       const note = noteOf(c)
-      if (follows && note.passed === registration) return announced(http, c, note, handler, next)
-      const entry = entryOf(c.req.matchedRoutes[c.req.routeIndex])
+      const route = c.req.matchedRoutes[c.req.routeIndex]
+      if (registration !== undefined && note.passed === registration && (follows || note.route === route))
+        return announced(http, c, note, handler, next)
+      const entry = entryOf(route)
       if (entry.open) {
         note.open = true
         note.passed = registration ?? note.passed
@@ -79,6 +81,7 @@ export class Handlers {
       if (!outcome.pass) return denied(http, c, outcome)
       if (waited && c.req.raw.signal?.aborted) return new Response(null, { status: 499 })
       note.passed = registration ?? note.passed
+      note.route = c.req.matchedRoutes[c.req.routeIndex]
       return announced(http, c, note, handler, next)
     }
     return this.#remember(guarded, handler, { entryOf, follows })

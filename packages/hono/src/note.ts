@@ -1,5 +1,6 @@
 import type { Agent, Decision, Params } from '@meshguard/core'
 import type { Context } from 'hono'
+import type { RouterRoute } from 'hono/types'
 
 /** What is remembered of one request. */
 export interface Note {
@@ -9,6 +10,8 @@ export interface Note {
   open: boolean
   /** The registration whose check passed last: its other handlers may run. */
   passed: object | undefined
+  /** The route at which it passed. Hono's trie router dispatches it twice for a path that is its pattern, like `/x/:id`. */
+  route: RouterRoute | undefined
   /** The decision whose headers are on the answer. */
   announced: Decision | undefined
   /** How to read the parameters of the route that is being checked. */
@@ -28,6 +31,7 @@ export function noteOf(c: Context): Note {
     agent: undefined,
     open: false,
     passed: undefined,
+    route: undefined,
     announced: undefined,
     params: noParams,
   }

@@ -62,7 +62,8 @@ function splitSegments(path: string): string[] {
   return segments
 }
 
-const PARAMETER = /^:([^{}]+)(\{.+\})?$/
+/** As Hono reads it: in an expression, braces stand for repetition alone. */
+const PARAMETER = /^:([^{}]+)(\{(?:[^{}]|\{[\d,]+\})+\})?$/
 const NAME = /^[A-Za-z_$][\w$]*$/
 
 function readSegment(label: string, index: number, last: boolean, optionals: boolean): Segment | undefined {
