@@ -74,7 +74,7 @@ export function describeEvent(event: AuditEvent): string {
     ...(resource === undefined ? [] : [word(resource)]),
     event.code,
     ...(policy === undefined ? [] : ['by', rule === undefined ? word(policy) : `${word(policy)}/${word(rule)}`]),
-    ...(reason === undefined ? [] : [quoted(reason)]),
+    ...(reason === undefined ? [] : [quoted(String(scalar(reason)))]),
     'trace',
     word(event.traceId),
     ...(event.failedOpen === true ? ['(failed open)'] : []),
@@ -93,8 +93,8 @@ function word(value: unknown): string {
   return /^[!#-~]+$/.test(text) ? text : quoted(text)
 }
 
-function quoted(value: unknown): string {
-  return printable(JSON.stringify(String(scalar(value))))
+function quoted(text: string): string {
+  return printable(JSON.stringify(text))
 }
 
 const MAX_FIELD = 1024
