@@ -5,14 +5,20 @@ import {
   type DecisionEvent,
   type DecisionRequest,
   type DecisionSource,
+  type GeneratedKeyPair,
   type Guard,
   generateKeys,
   mintAgentToken,
 } from '@meshguard/core'
 import type { GuardSpec, Ran, SourceSpec, TokenSpec } from './spec.js'
 
-/** Keys are made once in a process: the agents' own, and one that the guard does not know. */
-const keys = Promise.all([generateKeys(), generateKeys()])
+let made: Promise<[GeneratedKeyPair, GeneratedKeyPair]> | undefined
+
+/** Keys are made once in a process, when they are first needed: the agents' own, and one that the guard does not know. */
+function keys(): Promise<[GeneratedKeyPair, GeneratedKeyPair]> {
+  made ??= Promise.all([generateKeys(), generateKeys()])
+  return made
+}
 
 /** A guard whose every step is recorded, in order. */
 export interface World {
@@ -24,7 +30,7 @@ export interface World {
 
 /** Makes the guard of a case. */
 export async function createWorld(spec: GuardSpec): Promise<World> {
-  const [own] = await keys
+  const [own] = await keys()
   const [asked, decided]: [DecisionRequest[], DecisionEvent[]] = [[], []]
   const { mode, onUnavailable, timeoutMs, audience, revoked = [] } = spec
   const guard = createGuard({
@@ -68,7 +74,7 @@ function covers(pattern: string, action: string): boolean {
 
 /** Mints a token, good or bad. */
 export async function mint(spec: TokenSpec = {}): Promise<string> {
-  const [own, foreign] = await keys
+  const [own, foreign] = await keys()
   const { id = 'agent-1', trustTier = 'verified', tags, expiresInMs, issuer, audience, ageMs = 0 } = spec
   const key = spec.foreignKey === true ? foreign.privateKey : own.privateKey
   return mintAgentToken({ id, trustTier, tags, expiresInMs, issuer, audience, key, clock: () => Date.now() - ageMs })
