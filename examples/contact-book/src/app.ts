@@ -1,0 +1,73 @@
+import type { Guard } from '@meshguard/core'
+import { agentOf, createProtect, type RouteRow } from '@meshguard/express'
+import express, { type Express, type Request, type Response, Router } from 'express'
+import { type Contact, ContactBook } from './contacts.js'
+import { badRequest, isComplete, onError, readDetails, readEmail, textOf } from './input.js'
+
+/** The contact book's API, and the table of its routes with their actions. */
+export interface ContactBookApp {
+  readonly app: Express
+  readonly routes: readonly RouteRow[]
+}
+
+/** Builds the API. Every route is guarded: its action is derived from its method and pattern. */
+export function createApp(guard: Guard, book = new ContactBook()): ContactBookApp {
+  const protect = createProtect(guard)
+  const app = protect(express())
+  const json = express.json({ limit: '64kb' }) // in the routes: a body is parsed for those who may send one
+
+  app.get('/health', protect.open('liveness probe'), (_req, res) => {
+    res.json({ status: 'ok' })
+  })
+  app.get('/contacts', (req, res) => {
+    res.json({ contacts: book.list(textOf(req.query['search'])) })
+  })
+  app.post('/contacts', json, (req, res) => {
+    const details = readDetails(req)
+    if (isComplete(details)) res.status(201).json(book.add(details))
+    else badRequest(res, 'A contact needs "name", "email" and "company"')
+  })
+
+  const one = '/contacts/:id'
+  const withContact = (handle: (contact: Contact, req: Request, res: Response) => void) => (req: Request, res: Response) => {
+    const contact = book.get(String(req.params['id']))
+    if (contact === undefined) res.status(404).json({ error: 'not_found', message: 'No such contact' })
+    else handle(contact, req, res)
+  }
+  app.get(
+    one,
+    withContact((contact, _req, res) => res.json(contact)),
+  )
+  app.patch(
+    one,
+    json,
+    withContact((contact, req, res) => res.json(Object.assign(contact, readDetails(req)))),
+  )
+  app.delete(
+    one,
+    withContact((contact, _req, res) => {
+      book.remove(contact)
+      res.status(204).end()
+    }),
+  )
+  app.get(
+    `${one}/emails`,
+    withContact((contact, _req, res) => res.json({ emails: book.emailsTo(contact) })),
+  )
+
+  app.post('/emails', json, (req, res) => {
+    const email = readEmail(req)
+    if (email === undefined) badRequest(res, 'An email needs "to" and "subject"')
+    else res.status(202).json({ ...book.send(email.to, email.subject), sentBy: agentOf(req)?.id })
+  })
+
+  const admin = Router()
+  admin.get('/users', (_req, res) => {
+    res.json({ users: [{ name: 'Grace', role: 'owner' }] })
+  })
+  app.use('/admin', admin)
+  app.use(onError)
+
+  protect.verify(app)
+  return { app, routes: protect.routes(app) }
+}
