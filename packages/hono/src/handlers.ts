@@ -1,4 +1,4 @@
-import type { OwnCheck, OwnChecks, RouteCheck } from '@meshguard/core/http'
+import type { Outcome, OwnCheck, OwnChecks, RouteCheck } from '@meshguard/core/http'
 import type { Context, Next } from 'hono'
 import type { RouterRoute } from 'hono/types'
 import { COMPOSED_HANDLER } from 'hono/utils/constants'
@@ -10,6 +10,8 @@ import { NOWHERE, type RoutePattern, readPattern } from './pattern.js'
 export interface Entry {
   readonly check: RouteCheck<Context>
   readonly open: boolean
+  /** It is matched in one way: for one path, its parameters have one value. */
+  readonly once: boolean
   readonly params: RoutePattern['params']
 }
 
@@ -62,9 +64,9 @@ export class Handlers {
     const guarded: Step = (c, next) => {
       const note = noteOf(c)
       const route = c.req.matchedRoutes[c.req.routeIndex]
-      if (registration !== undefined && note.passed === registration && (follows || note.route === route))
-        return announced(http, c, note, handler, next)
       const entry = entryOf(route)
+      const passed = registration !== undefined && note.passed === registration
+      if (passed && (follows || (entry.once && note.route === route))) return announced(http, c, note, handler, next)
       if (entry.open) {
         note.open = true
         note.passed = registration ?? note.passed
@@ -72,16 +74,16 @@ export class Handlers {
       }
       note.params = entry.params
       const outcome = http.check(entry.check, c)
-      return isPromise(outcome) ? outcome.then((late) => settle(c, next, late, true)) : settle(c, next, outcome, false)
+      if (!isPromise(outcome)) return settle(c, next, outcome, route)
+      return outcome.then((late) => (hasLeft(c, late) ? new Response(null, { status: 499 }) : settle(c, next, late, route)))
     }
-    const settle = (c: Context, next: Next, outcome: Awaited<ReturnType<HonoGuard['check']>>, waited: boolean): unknown => {
+    const settle = (c: Context, next: Next, outcome: Outcome, route: RouterRoute | undefined): unknown => {
       const note = noteOf(c)
       note.agent = outcome.agent
       note.decision = outcome.decision
       if (!outcome.pass) return denied(http, c, outcome)
-      if (waited && c.req.raw.signal?.aborted) return new Response(null, { status: 499 })
       note.passed = registration ?? note.passed
-      note.route = c.req.matchedRoutes[c.req.routeIndex]
+      note.route = route
       return announced(http, c, note, handler, next)
     }
     return this.#remember(guarded, handler, { entryOf, follows })
@@ -128,6 +130,11 @@ export class Handlers {
   }
 }
 
+/** Whether the client is gone, so that there is nobody to run a handler for. */
+function hasLeft(c: Context, outcome: Outcome): boolean {
+  return outcome.pass && c.req.raw.signal?.aborted === true
+}
+
 /** A handler, and what Hono or an adapter has wrapped in it, the outermost first. */
 export function unwrapped(handler: unknown): object[] {
   return typeof handler === 'function' ? [handler, ...unwrapped(Reflect.get(handler, COMPOSED_HANDLER))] : []
@@ -149,7 +156,7 @@ function entriesOf(
     const known = route !== undefined && (declared || isDispatched(route)) ? route : undefined
     const { canonical, params, problem } = known === undefined ? NOWHERE : readPattern(known.path)
     const facts = { method: known?.method ?? 'ALL', pattern: canonical, spelled: known?.path, own, problem }
-    return { check: http.route(facts), open: own?.kind === 'open', params }
+    return { check: http.route(facts), open: own?.kind === 'open', once: known?.path.endsWith('?') === false, params }
   }
   const entries = new WeakMap<RouterRoute, Entry>()
   const nowhere = read(undefined)
