@@ -4,6 +4,7 @@
  */
 import { actions } from './adapter/actions.js'
 import { answers } from './adapter/answers.js'
+import { answersBehind } from './adapter/answers-behind.js'
 import { concurrency } from './adapter/concurrency.js'
 import { credentials } from './adapter/credentials.js'
 import { failingSources } from './adapter/failing-sources.js'
@@ -13,6 +14,8 @@ import { mounts } from './adapter/mounts.js'
 import { natives } from './adapter/natives.js'
 import { notARoute } from './adapter/not-a-route.js'
 import { onDeniedCases } from './adapter/on-denied.js'
+import { order } from './adapter/order.js'
+import { ownChecks } from './adapter/own-checks.js'
 import { params } from './adapter/params.js'
 import { applies, type Binding } from './adapter/run.js'
 import type { Case } from './adapter/spec.js'
@@ -25,8 +28,10 @@ export type { Case } from './adapter/spec.js'
 /** The cases by theme. */
 export const themes: Readonly<Record<string, readonly Case[]>> = {
   actions,
+  'what a route says of itself': ownChecks,
   parameters: params,
   'mounted routers': mounts,
+  'before, after and in a row': order,
   'what one framework alone has': natives,
   'what is not a route': notARoute,
   'mounts that cannot be seen into': usePath,
@@ -34,6 +39,7 @@ export const themes: Readonly<Record<string, readonly Case[]>> = {
   credentials,
   'sources that fail': failingSources,
   'the words of a refusal': answers,
+  'trace IDs, and what handlers answer': answersBehind,
   onDenied: onDeniedCases,
   modes,
   'requests at the same time': concurrency,

@@ -89,7 +89,7 @@ export const credentials: readonly Case[] = [
   {
     title: 'the scheme is compared without case',
     app: contacts,
-    async run({ request, token }, assert) {
+    async run({ request, token, asked }, assert) {
       for (const scheme of ['bearer', 'BEARER']) {
         const reply = await request('GET', '/contacts', {
           token: null,
@@ -97,6 +97,10 @@ export const credentials: readonly Case[] = [
         })
         assert.equal(reply.status, 200, scheme)
       }
+      assert.equal(
+        asked.map(({ agent }) => agent?.id),
+        ['agent-1', 'agent-1'],
+      )
     },
   },
   {

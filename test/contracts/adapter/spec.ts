@@ -21,8 +21,6 @@ export type Feature =
   | 'socket'
   /** The framework's own request object carries the method as the client sent it, whatever it is. */
   | 'any-method'
-  /** A response can be left open by an `onDenied` that has returned. */
-  | 'open-response'
   | NativeName
 
 /** Something that only one framework has; the binding knows how to build it. */

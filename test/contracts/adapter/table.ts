@@ -87,9 +87,10 @@ export const tableCases: readonly Case[] = [
   {
     title: 'protect.verify is content with a table in order',
     app: withRouters,
-    async run({ verify, request }) {
+    async run({ verify, request, routes }, assert) {
       await request('GET', '/health')
       verify()
+      assert.ok(routes().length >= 5, 'the table is empty')
     },
   },
   {
