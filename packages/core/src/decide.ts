@@ -156,15 +156,28 @@ export function conclude(
     policy: answer.policy,
     rule: answer.rule,
     reason: answer.reason,
-    retryAfter: answer.retryAfter,
-    limit: answer.limit,
     traceId: request.traceId,
     timestamp: now,
     policyVersion: answer.policyVersion,
     enforced: mode === 'enforce' || (mode === 'audit' && !audited),
-    failedOpen: answer === FAILED_OPEN ? true : undefined,
   }
-  return parts.audit === undefined ? decision : record(parts, parts.audit, decision, agent, request, durationMs)
+  const whole = isPlain(answer) ? decision : withRarities(decision, answer)
+  return parts.audit === undefined ? whole : record(parts, parts.audit, whole, agent, request, durationMs)
+}
+
+/** Most answers have none of the members that only some codes bring. */
+function isPlain(answer: Answer): boolean {
+  return answer.retryAfter === undefined && answer.limit === undefined && answer !== FAILED_OPEN
+}
+
+function withRarities(decision: Decision, answer: Answer): Decision {
+  const { retryAfter, limit } = answer
+  return {
+    ...decision,
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(limit === undefined ? {} : { limit }),
+    ...(answer === FAILED_OPEN ? { failedOpen: true } : {}),
+  }
 }
 
 function isWellFormed(answer: Answer | undefined): answer is Answer {

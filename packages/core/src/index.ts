@@ -4,8 +4,9 @@
  * @module
  */
 export { type DerivableRoute, deriveAction, isAction, type ParameterisedRoute, type Params, resourceOf } from './action.js'
-export { auditToConsole, boundedSink } from './audit.js'
 export type * from './audit.js'
+export { auditTo, auditToConsole, boundedSink } from './audit.js'
+export { serialiseEvent } from './audit-line.js'
 export type { DecideOptions } from './decide.js'
 export {
   AuthenticationError,

@@ -81,7 +81,8 @@ export function refusalBody(refused: Refused, disclose: Disclose): RefusalBody {
     case 'invalid_action':
       return { error: 'bad_request', message: refused.reason ?? 'The request is malformed', traceId }
     default:
-      if (disclose === 'minimal') return { error: 'Forbidden', message: 'Access denied', traceId }
+      if (disclose === 'minimal' || (disclose === 'reason' && action === ''))
+        return { error: 'Forbidden', message: 'Access denied', traceId }
       if (disclose === 'reason') return { error: 'Forbidden', message: toldReason(refused), action, traceId }
       return { error: 'Forbidden', message: fullReason(refused), action, ...decidedBy(refused), traceId }
   }

@@ -42,6 +42,7 @@ export class Call<R> implements DecisionRequest {
     this.request = ip === undefined ? of.info : { method: of.info.method, route: of.info.route, ip }
     this.traceId = traceIdOf(native, reader)
     this.mode = route.own?.mode
+    if (typeof of.action === 'string') this.action = of.action
   }
 
   get signal(): AbortSignal | undefined {
@@ -102,10 +103,7 @@ export function decideCall<R>(call: Call<R>): Outcome | Promise<Outcome> {
   if (call.outcome !== undefined) return call.outcome
   const { action } = call.of
   if (action === undefined) return call.refuse('unmapped', 'The route has no action')
-  if (typeof action === 'string') {
-    call.action = action
-    return withAction(call)
-  }
+  if (typeof action === 'string') return withAction(call)
   const found = attempt(
     call,
     'The action',

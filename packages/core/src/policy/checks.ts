@@ -91,12 +91,14 @@ function dig(root: unknown, keys: readonly string[], from: number): unknown {
   return value
 }
 
+/** What a spelling that means another resource must hold: most hold none of these and are told by one look. */
+const SUSPECT = /[.\\%\0]/
 const DOT_SEGMENT = /(?:^|\/)\.\.?(?:\/|$)/
 const ENCODED = /%(?:2e|2f|5c)/i
 
 /** The resource, or `undefined` for one that could mean another than it says: dot segments, backslashes, NUL, encoded ones. */
 function clearResource(resource: unknown): unknown {
-  if (typeof resource !== 'string') return resource
+  if (typeof resource !== 'string' || !SUSPECT.test(resource)) return resource
   if (resource.includes('\\') || resource.includes('\0')) return undefined
   return DOT_SEGMENT.test(resource) || ENCODED.test(resource) ? undefined : resource
 }
