@@ -1,3 +1,4 @@
+import { AuthenticationError } from './errors.js'
 import type { Agent, TrustTier } from './types.js'
 
 /** The tiers, lowest first. */
@@ -36,4 +37,14 @@ export function isAgent(value: unknown): value is Agent {
   if (typeof value !== 'object' || value === null) return false
   const { id, tags } = value as Partial<Agent>
   return isAgentId(id) && (tags === undefined || (Array.isArray(tags) && tags.every((tag) => typeof tag === 'string')))
+}
+
+/**
+ * The agent that an application's `authenticate` made of a token.
+ *
+ * @throws AuthenticationError for anything that cannot be decided on as an agent, `undefined` included.
+ */
+export function assertAgent(value: unknown): Agent {
+  if (isAgent(value)) return value
+  throw new AuthenticationError('The token stands for no well-formed agent')
 }

@@ -1,4 +1,5 @@
 import { isAction } from './action.js'
+import { assertAgent } from './agent.js'
 import { AuthenticationError, ConnectionError } from './errors.js'
 import { matchesAny } from './policy/pattern.js'
 import { beforeDeadline, isPromise } from './settle.js'
@@ -7,6 +8,8 @@ import type { Agent, Answer, AuditSink, Authenticate, Code, Decision, DecisionRe
 /** What a guard was made of. */
 export interface Parts {
   readonly source: DecisionSource
+  /** The source refuses by itself what is not an action. */
+  readonly sourceChecksActions: boolean
   readonly authenticate: Authenticate | undefined
   readonly mode: Mode
   /** Actions that pass when the source cannot be reached. */
@@ -50,10 +53,14 @@ export function decide(
   options: DecideOptions = DEFAULTS,
 ): Decision | Promise<Decision> {
   const now = Date.now()
-  if (!isAction(request.action)) return conclude(parts, request, INVALID_ACTION, options, now)
-  if (request.agent === undefined) return decideByToken(parts, request, options, now)
-  if ((options.mode ?? parts.mode) === 'bypass') return conclude(parts, request, BYPASSED, options, now)
-  return ask(parts, request, options, now)
+  const bypass = (options.mode ?? parts.mode) === 'bypass'
+  const isAsked = request.agent !== undefined && !bypass
+  const isChecked = isAsked && parts.sourceChecksActions
+  if (!isChecked && !isAction(request.action)) return conclude(parts, request, INVALID_ACTION, options, now)
+  if (isAsked) return ask(parts, request, options, now)
+  return request.agent === undefined
+    ? decideByToken(parts, request, options, now)
+    : conclude(parts, request, BYPASSED, options, now)
 }
 
 /** A denial that no source was asked about, recorded like any other. */
@@ -90,12 +97,13 @@ function decideByToken(
     return conclude(parts, request, NO_AUTHENTICATE, options, now)
   }
   const deadline = options.deadline ?? now + parts.timeoutMs
-  const withAgent = (agent: Agent) => decide(parts, { ...request, agent }, { ...options, deadline, verified: true })
+  const withAgent = (agent: Agent) =>
+    decide(parts, { ...request, agent: assertAgent(agent) }, { ...options, deadline, verified: true })
   const failed = (error: unknown) => conclude(parts, request, answerOf(error), options, now)
   try {
     const agent = authenticate(token)
     if (!isPromise(agent)) return withAgent(agent)
-    return beforeDeadline(agent, deadline, 'Authentication', request.signal).then(withAgent, failed)
+    return beforeDeadline(agent, deadline, 'Authentication', request.signal).then(withAgent).catch(failed)
   } catch (error) {
     return failed(error)
   }

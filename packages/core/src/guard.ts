@@ -1,4 +1,5 @@
-import { isAgent } from './agent.js'
+import { doesCheckActions } from './action.js'
+import { assertAgent, isAgent } from './agent.js'
 import { type AuditTarget, toSink } from './audit.js'
 import { type DecideOptions, decide, decideMany, type Parts, refuse } from './decide.js'
 import { AuthenticationError, errorOf, UnavailableError } from './errors.js'
@@ -146,6 +147,7 @@ function readOptions(options: GuardOptions): Parts {
   const failOpen = onUnavailable === 'deny' ? [] : readFailOpen(onUnavailable, authenticate)
   return Object.freeze({
     source,
+    sourceChecksActions: doesCheckActions(source.decide),
     authenticate,
     mode,
     failOpen,
@@ -185,28 +187,32 @@ async function governed<T>(parts: Parts, decision: Decision, work: (decision: De
 
 async function checkMany(parts: Parts, checks: readonly Check[], given: CheckOptions): Promise<Decision[]> {
   const who = toRequest('', given)
-  const verified = await identify(parts, who)
+  const deadline = Date.now() + parts.timeoutMs
+  const verified = await identify(parts, who, deadline)
   const requests = checks.map(({ action, resource, context }) => ({ ...who, action, resource, context, agent: verified.agent }))
   if (verified.error !== undefined) {
     const { code, message } = verified.error
     return requests.map((request) => refuse(parts, request, code === 'unauthenticated' ? code : 'unavailable', message))
   }
-  return Promise.all(await decideMany(parts, requests, { verified: who.token !== undefined }))
+  const isVerified = who.agent === undefined && verified.agent !== undefined
+  return Promise.all(await decideMany(parts, requests, { verified: isVerified, deadline }))
 }
 
 /** The agent of a request, its token verified if it has one; or the error that refuses it. */
 async function identify(
   parts: Parts,
   { agent, token, signal }: DecisionRequest,
+  deadline: number,
 ): Promise<{ agent?: Agent | undefined; error?: AuthenticationError | UnavailableError }> {
   if (agent !== undefined) return isAgent(agent) ? { agent } : { error: new AuthenticationError('The agent is malformed') }
   if (token === undefined)
     return parts.mode === 'bypass' ? {} : { error: new AuthenticationError('No credential was presented') }
-  if (parts.authenticate === undefined) return {}
+  if (parts.authenticate === undefined)
+    return parts.source.authenticates === true ? {} : { error: new AuthenticationError('The guard cannot verify a token') }
   try {
     const verified = parts.authenticate(token)
-    if (!isPromise(verified)) return { agent: verified }
-    return { agent: await beforeDeadline(verified, Date.now() + parts.timeoutMs, 'Authentication', signal) }
+    if (!isPromise(verified)) return { agent: assertAgent(verified) }
+    return { agent: assertAgent(await beforeDeadline(verified, deadline, 'Authentication', signal)) }
   } catch (error) {
     if (error instanceof AuthenticationError || error instanceof UnavailableError) return { error }
     return { error: new UnavailableError('Authentication failed', { cause: error }) }
@@ -216,10 +222,13 @@ async function identify(
 async function explain(parts: Parts, request: DecisionRequest): Promise<Explanation> {
   const { source } = parts
   if (source.explain === undefined) throw new TypeError(`The source "${source.name}" cannot explain its decisions`)
-  const { agent, error } = await identify(parts, request)
+  const deadline = Date.now() + parts.timeoutMs
+  const { agent, error } = await identify(parts, request, deadline)
   if (error !== undefined) throw error
   const asked = { ...request, agent }
-  const explained = await source.explain(asked, Date.now())
-  const silent: Parts = { ...parts, audit: undefined, source: { name: source.name, decide: () => explained } }
+  const found = source.explain(asked, Date.now())
+  const explained = isPromise(found) ? await beforeDeadline(found, deadline, 'The explanation', request.signal) : found
+  const { name, authenticates } = source
+  const silent: Parts = { ...parts, audit: undefined, source: { name, authenticates, decide: () => explained } }
   return { ...(await decide(silent, asked)), steps: explained.steps }
 }

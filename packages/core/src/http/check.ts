@@ -1,5 +1,5 @@
 import { isAction } from '../action.js'
-import { isAgent } from '../agent.js'
+import { assertAgent, isAgent } from '../agent.js'
 import { AuthenticationError } from '../errors.js'
 import type { Guard } from '../guard.js'
 import { beforeDeadline, isPromise } from '../settle.js'
@@ -208,7 +208,7 @@ function withBearer<R>(call: Call<R>, token: string): Call<R> | Promise<Call<R>>
 }
 
 function setAgent<R>(call: Call<R>, agent: Agent): Call<R> {
-  call.agent = agent
+  call.agent = assertAgent(agent)
   call.verified = true
   return call
 }
