@@ -22,6 +22,19 @@ export function isAction(action: unknown): action is string {
   return colon > 0 && colon < action.length - 1
 }
 
+const checking = new WeakSet<object>()
+
+/** Marks a source's `decide` as one that refuses what is not an action, so that it is not looked at twice. */
+export function checksActions<F extends object>(decide: F): F {
+  checking.add(decide)
+  return decide
+}
+
+/** Whether a source's `decide` was marked by {@link checksActions}. */
+export function doesCheckActions(decide: object): boolean {
+  return checking.has(decide)
+}
+
 /**
  * Returns the action, for use where one is written in code.
  *

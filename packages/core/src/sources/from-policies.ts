@@ -1,3 +1,4 @@
+import { checksActions } from '../action.js'
 import { createEvaluator, type Evaluator } from '../policy/evaluator.js'
 import { explainPolicies } from '../policy/explain.js'
 import { createMemoryLimiter } from '../policy/limiter.js'
@@ -44,7 +45,7 @@ export function fromPolicies(policies: PolicyInput, options: FromPoliciesOptions
   const evaluatorNow = evaluatorsOf(policies)
   return {
     name: 'policies',
-    decide: (request, now = Date.now()) => evaluatorNow().decide(request, now, limiter),
+    decide: checksActions((request, now = Date.now()) => evaluatorNow().decide(request, now, limiter)),
     decideMany: (requests, now = Date.now()) => decideMany(evaluatorNow(), requests, now, limiter),
     explain: (request, now = Date.now()) => explain(evaluatorNow(), request, now),
     close: async () => {},
