@@ -57,5 +57,5 @@ function adoptCheck({ core, router }: Adopting, layer: LayerShape, path: unknown
 }
 
 function callFirst(what: string): string {
-  return `protect: ${what} is there already and cannot be read. Call protect first: protect(express()), and then mount on it.`
+  return `protect: ${what} is there already and cannot be read. Call protect first, on the app and on routers that mount others: protect(express()), protect(Router()).`
 }

@@ -1,6 +1,7 @@
 import { type HttpGuard, holdAnswer, type Outcome, type OwnChecks, type Refusal, type RouteCheck } from '@meshguard/core/http'
 import type { Request, Response } from 'express'
 import type { Passage } from './passage.js'
+import type { Done } from './shapes.js'
 
 /** What the parts of one `createProtect` share. */
 export interface Core {
@@ -89,8 +90,11 @@ function ignoreLateAnswers(res: Response): void {
 /**
  * The last net of an app: holds its answers back until something was decided. An answer from 400 on is left alone, and so is
  * what answers OPTIONS as Express itself or CORS middleware does.
+ *
+ * @param done Where the app is inside of something else: what that answers later is not held back.
+ * @returns What to call instead of `done`.
  */
-export function watch(core: Core, passage: Passage, req: Request): void {
+export function watch(core: Core, passage: Passage, req: Request, done: Done | undefined): Done | undefined {
   passage.watched = true
   holdAnswer(passage.res, (status) => {
     if (passage.settled || !passage.watched || status >= 400 || answersOptions(req, passage.res, status)) return undefined
@@ -98,6 +102,11 @@ export function watch(core: Core, passage: Passage, req: Request): void {
     passage.record(outcome)
     return outcome.pass ? undefined : outcome
   })
+  if (done === undefined) return undefined
+  return (error) => {
+    passage.watched = false
+    done(error)
+  }
 }
 
 function answersOptions(req: Request, res: Response, status: number): boolean {

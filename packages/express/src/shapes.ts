@@ -3,6 +3,9 @@ import type { NextFunction, Request, Response } from 'express'
 /** What Express calls for a request. */
 export type Handler = (req: Request, res: Response, next: NextFunction) => unknown
 
+/** What a router or app calls when nothing in it has answered. */
+export type Done = (error?: unknown) => void
+
 /** One entry of a stack. */
 export interface LayerShape {
   handle: Handler
@@ -27,7 +30,7 @@ export interface RouterShape {
   readonly stack: LayerShape[]
   caseSensitive?: boolean | undefined
   strict?: boolean | undefined
-  handle(req: Request, res: Response, done: (error?: unknown) => void): void
+  handle(req: Request, res: Response, done: Done): void
   use(...args: unknown[]): unknown
   route(path: unknown): RouteShape
   all(path: unknown, ...handlers: unknown[]): unknown
@@ -36,6 +39,7 @@ export interface RouterShape {
 /** The parts of an app that are read, or replaced on that one app. */
 export interface AppShape {
   readonly router: RouterShape
+  handle(req: Request, res: Response, done?: Done): void
   use(...args: unknown[]): unknown
   all(path: unknown, ...handlers: unknown[]): unknown
   enabled(setting: string): boolean
