@@ -89,15 +89,19 @@ const ON_TWO_CORES = process.platform === 'linux' && cpus().length > 1
 function startServer(framework, kind) {
   const pinned = ON_TWO_CORES ? { execPath: 'taskset', execArgv: ['-c', '0', process.execPath] } : {}
   const child = fork(here('server.mjs'), [framework, kind], pinned)
-  const next = () =>
-    new Promise((resolve, reject) => {
-      child.once('message', resolve).once('exit', () => reject(new Error(`The ${kind} ${framework} server ended`)))
-    })
+  const ended = new Promise((_resolve, reject) => {
+    child.once('exit', () => reject(new Error(`The ${kind} ${framework} server ended`)))
+  })
+  const next = () => Promise.race([new Promise((resolve) => child.once('message', resolve)), ended])
   const usage = () => {
     child.send('usage')
     return next()
   }
-  return { child, ready: next(), usage }
+  const stop = async () => {
+    child.disconnect()
+    await ended.catch(() => {})
+  }
+  return { ready: next(), usage, stop }
 }
 
 /** The load, on the second core. */
@@ -131,7 +135,7 @@ async function benchRoutes(frameworks) {
       const b = await (first ? half(guarded, guardedAt) : half(bare, bareAt))
       pairs.push(first ? [a, b] : [b, a])
     }
-    for (const { child } of [bare, guarded]) child.disconnect()
+    for (const server of [bare, guarded]) await server.stop()
     const ratios = pairs.map(([one, other]) => other.perSecond / one.perSecond)
     const added = pairs.map(([one, other]) => other.cpuUs - one.cpuUs)
     rows.push({
