@@ -1,4 +1,4 @@
-import { type Agent, AuthenticationError, type Authenticate, ConnectionError, createGuard } from '@meshguard/core'
+import { type Agent, type Authenticate, AuthenticationError, ConnectionError, createGuard } from '@meshguard/core'
 import { createHttpGuard, type Outcome } from '@meshguard/core/http'
 import { mintTestAgent, recordingSource } from '@meshguard/core/testing'
 import { describe, expect, it } from 'vitest'
