@@ -1,9 +1,20 @@
 import { isAction } from './action.js'
-import { assertAgent } from './agent.js'
-import { AuthenticationError, ConnectionError } from './errors.js'
+import { assertAgent, isAgent } from './agent.js'
+import { AuthenticationError, ConnectionError, messageOf } from './errors.js'
 import { matchesAny } from './policy/pattern.js'
 import { beforeDeadline, isPromise } from './settle.js'
-import type { Agent, Answer, AuditSink, Authenticate, Code, Decision, DecisionRequest, DecisionSource, Mode } from './types.js'
+import type {
+  Agent,
+  Answer,
+  AuditSink,
+  Authenticate,
+  Code,
+  Decision,
+  DecisionRequest,
+  DecisionSource,
+  Limit,
+  Mode,
+} from './types.js'
 
 /** What a guard was made of. */
 export interface Parts {
@@ -77,7 +88,7 @@ export function refuse(
 
 /** The answer that stands for a failure. */
 export function answerOf(error: unknown): Answer {
-  const reason = error instanceof Error ? error.message : 'The source failed'
+  const reason = messageOf(error, 'The source failed')
   if (error instanceof AuthenticationError) return { allowed: false, code: 'unauthenticated', reason }
   return { allowed: false, code: 'unavailable', reason }
 }
@@ -116,17 +127,32 @@ const NO_AUTHENTICATE: Answer = Object.freeze({
 })
 
 function ask(parts: Parts, request: DecisionRequest, options: DecideOptions, now: number): Decision | Promise<Decision> {
-  let answer: Answer | Promise<Answer>
   try {
-    answer = parts.source.decide(request, now)
+    const answer = parts.source.decide(request, now)
     if (!isPromise(answer)) return conclude(parts, request, answer, options, now)
+    return beforeDeadline(answer, options.deadline ?? now + parts.timeoutMs, 'The decision', request.signal)
+      .then((settled) => conclude(parts, request, settled, options, now, Date.now() - now))
+      .catch((error: unknown) => concludeFailure(parts, request, error, options, now, Date.now() - now))
   } catch (error) {
-    return conclude(parts, request, failure(parts, request, options, error), options, now)
+    return concludeFailure(parts, request, error, options, now)
   }
-  const waited = (settled: Answer) => conclude(parts, request, settled, options, now, Date.now() - now)
-  return beforeDeadline(answer, options.deadline ?? now + parts.timeoutMs, 'The decision', request.signal)
-    .then(waited)
-    .catch((error: unknown) => waited(failure(parts, request, options, error)))
+}
+
+/** The decision after a failure: a denial even where the agent is what cannot be read. */
+function concludeFailure(
+  parts: Parts,
+  request: DecisionRequest,
+  error: unknown,
+  options: DecideOptions,
+  now: number,
+  durationMs?: number,
+): Decision {
+  const { action, resource, traceId, request: info } = request
+  try {
+    return conclude(parts, request, failure(parts, request, options, error), options, now, durationMs)
+  } catch {
+    return conclude(parts, { action, resource, traceId, request: info }, MALFORMED, options, now, durationMs)
+  }
 }
 
 const FAILED_OPEN: Answer = Object.freeze({ allowed: true, code: 'unavailable', reason: 'The source could not be reached' })
@@ -150,23 +176,27 @@ export function conclude(
   now: number,
   durationMs?: number,
 ): Decision {
-  const answer = isWellFormed(given) ? given : MALFORMED
-  const mode = options.mode ?? parts.mode
-  const audited = mode === 'audit' && (answer.allowed || AUDITED.has(answer.code))
+  const answer = typeof given === 'object' && given !== null ? given : MALFORMED
+  const { allowed, code } = answer
   const agent = request.agent ?? answer.agent
+  if (!isSound(answer, allowed, code) || (agent !== request.agent && agent !== undefined && !isAgent(agent))) {
+    return conclude(parts, request, MALFORMED, options, now, durationMs)
+  }
+  const mode = options.mode ?? parts.mode
+  const audited = mode === 'audit' && (allowed || AUDITED.has(code))
   const decision: Decision = {
-    allowed: answer.allowed || audited,
-    decision: answer.allowed ? 'allow' : 'deny',
+    allowed: allowed || audited,
+    decision: allowed ? 'allow' : 'deny',
     action: request.action,
     resource: request.resource,
     agentId: agent === undefined ? undefined : agent.id,
-    code: answer.code,
-    policy: answer.policy,
-    rule: answer.rule,
-    reason: answer.reason,
+    code,
+    policy: textOf(answer.policy),
+    rule: textOf(answer.rule),
+    reason: textOf(answer.reason),
     traceId: request.traceId,
     timestamp: now,
-    policyVersion: answer.policyVersion,
+    policyVersion: textOf(answer.policyVersion),
     enforced: mode === 'enforce' || (mode === 'audit' && !audited),
   }
   const whole = isPlain(answer) ? decision : withRarities(decision, answer)
@@ -179,7 +209,8 @@ function isPlain(answer: Answer): boolean {
 }
 
 function withRarities(decision: Decision, answer: Answer): Decision {
-  const { retryAfter, limit } = answer
+  const retryAfter = secondsOf(answer.retryAfter)
+  const limit = limitOf(answer.limit)
   return {
     ...decision,
     ...(retryAfter === undefined ? {} : { retryAfter }),
@@ -188,11 +219,27 @@ function withRarities(decision: Decision, answer: Answer): Decision {
   }
 }
 
-function isWellFormed(answer: Answer | undefined): answer is Answer {
-  if (answer === FAILED_OPEN) return true
-  if (typeof answer !== 'object' || answer === null || typeof answer.allowed !== 'boolean') return false
-  const allows = answer.code === 'allowed' || answer.code === 'bypassed'
-  return answer.allowed === allows && (allows || DENIALS.has(answer.code))
+/** Whether what was read of an answer agrees with itself. */
+function isSound(answer: Answer, allowed: unknown, code: unknown): boolean {
+  if (allowed === true) return code === 'allowed' || code === 'bypassed' || answer === FAILED_OPEN
+  return allowed === false && DENIALS.has(code)
+}
+
+/** What only explains a decision is left out if it is not what it should be: it ends up in headers and bodies. */
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+function secondsOf(value: unknown): number | undefined {
+  const seconds = typeof value === 'number' ? Math.ceil(value) : 0
+  return seconds > 0 && Number.isSafeInteger(seconds) ? seconds : undefined
+}
+
+function limitOf(limit: Limit | null | undefined): Limit | undefined {
+  if (typeof limit !== 'object' || limit === null) return undefined
+  const { requests, windowMs } = limit
+  const isLimit = [requests, windowMs].every((one) => Number.isSafeInteger(one) && one > 0)
+  return isLimit ? { requests, windowMs } : undefined
 }
 
 const DENIALS: ReadonlySet<unknown> = new Set<Code>([

@@ -64,9 +64,27 @@ export class MeshGuardError extends Error {
   /** True for an error of this class from any installed copy of the package; a subclass of your own is compared as usual. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     if (!Object.hasOwn(this, 'brand')) return Function.prototype[Symbol.hasInstance].call(this, value)
-    if (typeof value !== 'object' || value === null) return false
-    const brands: unknown = Reflect.get(value, BRANDS)
+    const brands = typeof value === 'object' && value !== null ? brandsIn(value) : undefined
     return Array.isArray(brands) && brands.includes(this.brand)
+  }
+}
+
+/** A thrown value that cannot even be looked at (a revoked proxy) is none of ours. */
+function brandsIn(value: object): unknown {
+  try {
+    return Reflect.get(value, BRANDS)
+  } catch {
+    return undefined
+  }
+}
+
+/** What a thrown value says, for the operator; `otherwise` where it says nothing or cannot be read. */
+export function messageOf(error: unknown, otherwise: string): string {
+  try {
+    const message: unknown = error instanceof Error ? error.message : undefined
+    return typeof message === 'string' ? message : otherwise
+  } catch {
+    return otherwise
   }
 }
 

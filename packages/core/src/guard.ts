@@ -103,7 +103,7 @@ export function createGuard(options: GuardOptions): Guard {
 
   const check = async (action: string, given: CheckOptions = {}): Promise<Decision> => {
     const request = toRequest(action, given)
-    if (given.agent !== undefined && !isAgent(given.agent)) {
+    if (request.agent !== undefined && !isAgent(request.agent)) {
       return refuse(parts, { ...request, agent: undefined }, 'unauthenticated', 'The agent that was handed in is malformed')
     }
     return decide(parts, request)

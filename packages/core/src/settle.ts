@@ -12,11 +12,14 @@ export function whenReady<T, R>(value: T | Promise<T>, then: (value: T) => R | P
   return isPromise(value) ? value.then(then) : then(value)
 }
 
+/** Timers count in 31 bits; one for longer would be over at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
 /**
  * The first of: what the promise comes to, the deadline, the caller going away. What comes later is ignored, a rejection
  * included.
  *
- * @param deadline In ms since the epoch.
+ * @param deadline In ms since the epoch; waited for at most 24 days.
  * @throws UnavailableError when the deadline passes or the signal is aborted first.
  */
 export function beforeDeadline<T>(promise: Promise<T>, deadline: number, what: string, signal?: AbortSignal): Promise<T> {
@@ -24,7 +27,7 @@ export function beforeDeadline<T>(promise: Promise<T>, deadline: number, what: s
     const onAbort = () => finish(() => reject(new UnavailableError(`${what}: the caller went away`)))
     const timer = setTimeout(
       () => finish(() => reject(new UnavailableError(`${what}: no answer in time`))),
-      Math.max(0, deadline - Date.now()),
+      Math.min(MAX_TIMER_MS, Math.max(0, deadline - Date.now())),
     )
     const finish = (settle: () => void) => {
       clearTimeout(timer)
@@ -33,7 +36,7 @@ export function beforeDeadline<T>(promise: Promise<T>, deadline: number, what: s
     }
     signal?.addEventListener('abort', onAbort, { once: true })
     if (signal?.aborted) onAbort()
-    promise.then(
+    Promise.resolve(promise).then(
       (value) => finish(() => resolve(value)),
       (error) => finish(() => reject(error)),
     )

@@ -1,6 +1,6 @@
 import { isAction } from '../action.js'
 import { assertAgent, isAgent } from '../agent.js'
-import { AuthenticationError } from '../errors.js'
+import { AuthenticationError, messageOf } from '../errors.js'
 import type { Guard } from '../guard.js'
 import { beforeDeadline, isPromise } from '../settle.js'
 import { isTraceId, newTraceId, traceIdOfParent } from '../trace.js'
@@ -162,7 +162,7 @@ function attempt<R, T>(
 ): Call<R> | Promise<Call<R>> {
   const failed = (error: unknown) => {
     const code = error instanceof AuthenticationError ? 'unauthenticated' : 'unavailable'
-    call.outcome = call.refuse(code, `${what}: ${error instanceof Error ? error.message : 'failed'}`)
+    call.outcome = call.refuse(code, `${what}: ${messageOf(error, 'failed')}`)
     return call
   }
   try {
