@@ -262,7 +262,7 @@ describe('a guard for each environment', () => {
   it('must be a guard: anything else is a failure of the request, and no handler runs', async () => {
     const protect = createProtect((async () => createTestGuard({ allow: ['*'] })) as never)
     const app = protect(new Hono()).get('/x', ok)
-    expect(await statusOf(app, 'GET /x')).toBe(500)
+    expect(await statusOf(app, 'GET /x')).toBe(503)
   })
 
   it('hands waitUntil on where the runtime has it', async () => {

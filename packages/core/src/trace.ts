@@ -1,5 +1,5 @@
 const TRACE_ID = /^[A-Za-z0-9._:-]{8,128}$/
-const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)/
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)/
 
 /** Whether a caller's trace ID may be used: 8 to 128 letters, digits and `._:-`. Nothing else is ever echoed. */
 export function isTraceId(value: unknown): value is string {

@@ -24,6 +24,8 @@ export class Call<R> implements DecisionRequest {
   readonly mode: Mode | undefined
   /** In ms since the epoch; set when something had to be waited for. */
   deadline: number | undefined = undefined
+  /** What is left of the time-out while nothing of the guard's is waited for; in ms. */
+  #left: number | undefined = undefined
   verified = false
   /** A credential was sent, good or bad. */
   sentToken = false
@@ -38,8 +40,7 @@ export class Call<R> implements DecisionRequest {
     readonly reader: RequestReader<R>,
     readonly options: CoreOptions<R>,
   ) {
-    const ip = options.ip === undefined ? reader.ip?.(native) : options.ip(native)
-    this.request = ip === undefined ? of.info : { method: of.info.method, route: of.info.route, ip }
+    this.request = of.info
     this.traceId = traceIdOf(native, reader)
     this.mode = route.own?.mode
     if (typeof of.action === 'string') this.action = of.action
@@ -51,6 +52,16 @@ export class Call<R> implements DecisionRequest {
 
   waitUntil(promise: Promise<unknown>): void {
     this.reader.waitUntil?.(this.native, promise)
+  }
+
+  /** Stops the time-out between the halves of a check, where a body may be read. */
+  pause(): void {
+    if (this.deadline !== undefined) this.#left = this.deadline - Date.now()
+  }
+
+  resume(): void {
+    if (this.#left !== undefined) this.deadline = Date.now() + this.#left
+    this.#left = undefined
   }
 
   /** The outcome of a denial that no source was asked about. */
@@ -93,13 +104,43 @@ export function identify<R>(
     call.outcome = PREFLIGHT
     return call
   }
-  if (options.credentials === undefined) return withToken(call, reader.header(native, 'authorization'))
-  const { credentials } = options
-  return attempt(call, 'The credentials', () => credentials(native), withCredential)
+  const addressed = readAddress(call)
+  return isPromise(addressed) ? addressed.then(authenticate) : authenticate(addressed)
 }
 
-/** Goes on with a check whose caller is known. The promise never rejects. */
+/** Finds out the client's address. The promise never rejects. */
+export function readAddress<R>(call: Call<R>): Call<R> | Promise<Call<R>> {
+  const { options, reader, native } = call
+  if (options.ip === undefined && reader.ip === undefined) return call
+  return attempt(call, 'The address', () => (options.ip === undefined ? reader.ip?.(native) : options.ip(native)), setAddress)
+}
+
+function setAddress<R>(call: Call<R>, ip: string | null | undefined): Call<R> {
+  if (typeof ip === 'string') call.request = { method: call.of.info.method, route: call.of.info.route, ip }
+  else if (ip !== undefined && ip !== null)
+    call.outcome = call.refuse('unavailable', 'The address of the client is not a string')
+  return call
+}
+
+function authenticate<R>(call: Call<R>): Call<R> | Promise<Call<R>> {
+  if (call.outcome !== undefined) return call
+  const { credentials } = call.options
+  if (credentials === undefined) return withToken(call, call.reader.header(call.native, 'authorization'))
+  return attempt(call, 'The credentials', () => credentials(call.native), withCredential)
+}
+
+/** Goes on with a check whose caller is known. Never throws, and the promise never rejects. */
 export function decideCall<R>(call: Call<R>): Outcome | Promise<Outcome> {
+  const failed = (error: unknown) => call.refuse('unavailable', `The check: ${messageOf(error, 'failed')}`)
+  try {
+    const outcome = withCaller(call)
+    return isPromise(outcome) ? outcome.catch(failed) : outcome
+  } catch (error) {
+    return failed(error)
+  }
+}
+
+function withCaller<R>(call: Call<R>): Outcome | Promise<Outcome> {
   if (call.outcome !== undefined) return call.outcome
   const { action } = call.of
   if (action === undefined) return call.refuse('unmapped', 'The route has no action')
@@ -123,14 +164,21 @@ function withAction<R>(call: Call<R>): Outcome | Promise<Outcome> {
   if (own?.resource !== undefined) {
     const said = own.resource
     if (typeof said === 'string') call.resource = said
-    else attempt(call, 'The resource', () => said(call.native), setResource)
+    else {
+      const ready = attempt(call, 'The resource', () => said(call.native), setResource)
+      if (isPromise(ready)) return ready.then(withResource)
+    }
   } else if (resource !== undefined) {
     call.resource = resource(call.reader.params(call.native))
     if (call.resource === undefined)
       return call.refuse('invalid_action', 'A parameter of the path is empty, too long or malformed')
   }
+  return withResource(call)
+}
+
+function withResource<R>(call: Call<R>): Outcome | Promise<Outcome> {
   if (call.outcome !== undefined) return call.outcome
-  const context = own?.context ?? call.options.context
+  const context = call.route.own?.context ?? call.options.context
   if (context === undefined) return ask(call)
   const ready = attempt(call, 'The context', () => context(call.native), setContext)
   return isPromise(ready) ? ready.then(ask) : ask(ready)
@@ -225,10 +273,14 @@ export function isPreflight<R>(native: R, reader: RequestReader<R>): boolean {
   return reader.header(native, 'origin') !== undefined && reader.header(native, 'access-control-request-method') !== undefined
 }
 
+const TRACE_HEADERS = ['x-meshguard-trace-id', 'x-trace-id']
+
 /** The caller's own trace ID if it is well formed, otherwise a new one. */
 export function traceIdOf<R>(native: R, reader: RequestReader<R>): string {
-  const own = reader.header(native, 'x-meshguard-trace-id') ?? reader.header(native, 'x-trace-id')
-  if (isTraceId(own)) return own
+  for (const name of TRACE_HEADERS) {
+    const own = reader.header(native, name)
+    if (isTraceId(own)) return own
+  }
   const parent = reader.header(native, 'traceparent')
   return (parent === undefined ? undefined : traceIdOfParent(parent)) ?? newTraceId()
 }

@@ -1,8 +1,10 @@
 import { paramNames } from '../action.js'
-import type { Guard } from '../guard.js'
+import { printable } from '../audit-line.js'
+import { messageOf, UnavailableError } from '../errors.js'
+import { createGuard, type Guard } from '../guard.js'
 import { isPromise } from '../settle.js'
 import type { Decision } from '../types.js'
-import { Call, decideCall, identify, isPreflight } from './check.js'
+import { Call, decideCall, identify, isPreflight, readAddress } from './check.js'
 import { type ProtectOptions, type ReadOptions, readProtectOptions } from './options.js'
 import { exposedHeaders, type Outcome, type RequestReader } from './outcome.js'
 import { compileRoute, methodOfRoute, problemsOf, type RouteCheck, type RouteFacts, type RouteRow, rowsOf } from './route.js'
@@ -52,6 +54,7 @@ export interface HttpGuard<R, D extends readonly unknown[]> {
 
 /** Reported paths that are remembered, so that a flood of paths fills no memory. */
 const MAX_REPORTED = 1000
+const MAX_SHOWN = 1024
 
 /**
  * Makes the framework-agnostic half of an adapter.
@@ -67,10 +70,13 @@ export function createHttpGuard<R, D extends readonly unknown[]>(
     throw new TypeError('createProtect: the first argument must be a guard made by createGuard')
   }
   const options = readProtectOptions(given)
-  const guardOf = typeof guard === 'function' ? guard : () => guard
+  const guardOf = typeof guard === 'function' ? finder(guard) : () => guard
   const reported = new Set<string>()
   const route = (facts: RouteFacts<R>) => compileRoute(facts, options)
-  const identified = (call: Call<R>): Identified<R> => ({ call, outcome: call.outcome })
+  const identified = (call: Call<R>): Identified<R> => {
+    call.pause()
+    return { call, outcome: call.outcome }
+  }
   const net = route({ method: 'ALL', pattern: undefined, spelled: '(no route)' })
 
   return {
@@ -85,14 +91,19 @@ export function createHttpGuard<R, D extends readonly unknown[]>(
       const call = identify(guardOf(request), of, request, reader, options)
       return isPromise(call) ? call.then(identified) : identified(call)
     },
-    decide: ({ call }) => decideCall(call),
+    decide({ call }) {
+      call.resume()
+      return decideCall(call)
+    },
     unmapped(request, path) {
       const call = new Call(guardOf(request), net, methodOfRoute(net, ''), request, reader, options)
-      const outcome = call.refuse('unmapped', 'The answer came from something that is not a route and was not declared open')
+      void readAddress(call)
+      const outcome =
+        call.outcome ?? call.refuse('unmapped', 'The answer came from something that is not a route and was not declared open')
       if (!reported.has(path) && reported.size < MAX_REPORTED) {
         reported.add(path)
         console.error(
-          `MeshGuard: ${reader.method(request)} ${JSON.stringify(path)} was answered without a decision. ` +
+          `MeshGuard: ${reader.method(request)} ${printable(JSON.stringify(path.slice(0, MAX_SHOWN)))} was answered without a decision. ` +
             `${outcome.pass ? 'It was let through' : 'It was replaced by 403'}. Put protect('verb:object') or protect.open(reason) in front of what answers it.`,
         )
       }
@@ -113,6 +124,34 @@ export function createHttpGuard<R, D extends readonly unknown[]>(
       const all = [...problems, ...routes.flatMap(problemsOf), ...stray]
       if (all.length > 0) throw new Error(`${all.length} route(s) need attention:\n${all.map((one) => `- ${one}`).join('\n')}`)
     },
+  }
+}
+
+/** Stands in for a guard that cannot be found: whoever has a credential is told that no decision could be made. */
+const NO_GUARD = createGuard({
+  source: {
+    name: 'none',
+    authenticates: true,
+    decide: () => {
+      throw new UnavailableError('There is no guard for this request')
+    },
+  },
+})
+
+/** Finds the guard of a request, whatever the application's function does; reported once on stderr. */
+function finder<R>(find: (request: R) => Guard): (request: R) => Guard {
+  let reported = false
+  return (request) => {
+    let why = 'the function given to createProtect answered none'
+    try {
+      const guard = find(request)
+      if (typeof guard?.decide === 'function' && typeof guard.refuse === 'function') return guard
+    } catch (error) {
+      why = messageOf(error, why)
+    }
+    if (!reported) console.error(`MeshGuard: no guard for a request: ${printable(why)}`)
+    reported = true
+    return NO_GUARD
   }
 }
 
