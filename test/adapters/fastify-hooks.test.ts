@@ -307,19 +307,34 @@ describe('Fastify: answers', () => {
     async (when) => {
       const ran = vi.fn(ok)
       const allowed: Answer = { allowed: true, code: 'allowed' }
-      const slow = () => new Promise<Answer>((resolve) => setTimeout(() => resolve(allowed), 60))
+      const begun = withResolvers()
+      const gone = withResolvers()
+      const slow = async () => {
+        begun.resolve()
+        await gone.promise
+        return allowed
+      }
       const { guard, asked } = world([], when === 'during the check' ? slow : () => allowed)
       const app = fastify()
+      app.server.once('connection', (socket) => socket.once('close', () => gone.resolve()))
       if (when === 'before the check') app.addHook('onRequest', async () => void (await slow()))
       createProtect({ ...guard, timeoutMs: 5000 })(app).get('/contacts', ran)
       await app.listen({ port: 0 })
       const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
       socket.write('GET /contacts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer agent-1\r\n\r\n')
-      await new Promise((resolve) => setTimeout(resolve, 20))
+      await begun.promise
       socket.destroy()
       await vi.waitFor(() => expect(asked).toHaveLength(1))
-      await new Promise((resolve) => setTimeout(resolve, 80))
+      await new Promise((resolve) => setTimeout(resolve, 30))
       expect(ran).not.toHaveBeenCalled()
     },
   )
 })
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve: () => void = () => {}
+  const promise = new Promise<void>((settle) => {
+    resolve = settle
+  })
+  return { promise, resolve }
+}
