@@ -130,6 +130,21 @@ describe('a bounded sink', () => {
     expect(batches).toEqual([['1'], ['2'], ['3']])
   })
 
+  it.each([[Object.create(null)], [undefined], ['disk full'], [Symbol('x')]])(
+    'survives a writer that throws %o',
+    async (thrown) => {
+      const sink = boundedSink({
+        write: () => {
+          throw thrown
+        },
+      })
+      sink.record(allow('a'))
+      await sink.close()
+      expect(sink.dropped.allowed).toBe(1)
+      expect(log.mock.calls[0]?.[0]).toContain(typeof thrown === 'string' ? thrown : 'it failed')
+    },
+  )
+
   it('takes a writer that throws for one that fails', async () => {
     const sink = boundedSink({
       write: () => {
@@ -249,8 +264,10 @@ describe('a function as a sink', () => {
   })
 
   it('is told from a sink, and from what is neither', () => {
-    const sink = { record: () => {} }
-    expect(toSink(sink)).toBe(sink)
+    const told: unknown[] = []
+    toSink({ record: (event) => told.push(event) }).record(allow('a'))
+    toSink((event) => told.push(event)).record(allow('b'))
+    expect(told).toHaveLength(2)
     for (const value of [undefined, null, 'file', {}]) expect(() => toSink(value as never)).toThrow(/"audit"/)
   })
 })

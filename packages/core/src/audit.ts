@@ -1,5 +1,5 @@
 import { describeEvent, printable, serialiseEvent } from './audit-line.js'
-import { UnavailableError } from './errors.js'
+import { messageOf, UnavailableError } from './errors.js'
 import { assertFunction, assertOneOf, assertOptions } from './options.js'
 import { isPromise } from './settle.js'
 import type { AuditEvent, AuditSink } from './types.js'
@@ -204,7 +204,7 @@ async function failureOf(work: () => unknown): Promise<string | undefined> {
     await work()
     return undefined
   } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+    return messageOf(error, typeof error === 'string' ? error : 'it failed')
   }
 }
 
@@ -249,8 +249,20 @@ export function auditTo(write: (event: AuditEvent) => unknown): BoundedSink {
 /** The sink that `audit` stands for. */
 export function toSink(target: AuditTarget): AuditSink {
   if (typeof target === 'function') return auditTo(target)
-  if (typeof target?.record === 'function') return target
+  if (typeof target?.record === 'function') return following(target)
   throw new TypeError('createGuard: option "audit" must be a sink, or a function of an event')
+}
+
+/** A sink as it is, but a promise that its `record` answers, against its type, is not left to end the process. */
+function following(sink: AuditSink): AuditSink {
+  const { record, close } = auditTo((event) => sink.record(event))
+  return {
+    record,
+    async close() {
+      await close()
+      await sink.close?.()
+    },
+  }
 }
 
 /** Options of {@link auditToConsole}. */

@@ -104,8 +104,9 @@ export class PolicyDeniedError extends MeshGuardError {
   readonly reason: string | undefined
   readonly traceId: string
 
+  /** The message is what the caller may know; `reason` is everything. */
   constructor(decision: Decision) {
-    super(decision.reason ?? `Action ${decision.action} is not allowed`, fromDecision(decision))
+    super(refusalBody(decision, 'reason').message, fromDecision(decision))
     this.decision = decision
     this.action = decision.action
     this.policy = decision.policy
@@ -199,7 +200,10 @@ export class ValidationError extends MeshGuardError {
     super(message, {
       code: 'validation',
       status: 400,
-      headers: { 'cache-control': 'no-store' },
+      headers: {
+        'cache-control': 'no-store',
+        ...(options.traceId === undefined ? {} : { 'x-meshguard-trace-id': options.traceId }),
+      },
       body: { error: 'bad_request', message, traceId: options.traceId ?? '', issues },
       cause: options.cause,
     })
@@ -213,19 +217,25 @@ function issueInWords({ file, line, column, message }: Issue): string {
   return place === '' ? message : `${place}: ${message}`
 }
 
-/** The error that `enforce` throws for a decision that does not allow. */
-export function errorOf(decision: Decision): MeshGuardError {
-  const { code, traceId, action } = decision
-  const reason = decision.reason ?? `Action ${action} is not allowed`
+/**
+ * The error that `enforce` throws for a decision that does not allow. Frameworks answer with its message, so that is what the
+ * caller may know; the reason of a 401 or 503 is its `cause`.
+ *
+ * @param sentToken Whether there was a credential at all.
+ */
+export function errorOf(decision: Decision, sentToken: boolean): MeshGuardError {
+  const { code, traceId, reason } = decision
+  const { message } = refusalBody(decision, 'reason')
+  const cause = reason === undefined ? undefined : new Error(reason)
   switch (code) {
     case 'rate_limited':
       return new RateLimitError(decision)
     case 'unauthenticated':
-      return new AuthenticationError(reason, { traceId })
+      return new AuthenticationError(message, { traceId, sentToken, cause })
     case 'unavailable':
-      return new UnavailableError(reason, { traceId })
+      return new UnavailableError(message, { traceId, cause })
     case 'invalid_action':
-      return new ValidationError([{ message: reason, path: ['action'] }], { traceId })
+      return new ValidationError([{ message, path: ['action'] }], { traceId })
     default:
       return new PolicyDeniedError(decision)
   }

@@ -1,13 +1,24 @@
 import { doesCheckActions } from './action.js'
 import { assertAgent, isAgent } from './agent.js'
 import { type AuditTarget, toSink } from './audit.js'
+import { printable } from './audit-line.js'
 import { type DecideOptions, decide, decideMany, type Parts, refuse } from './decide.js'
-import { AuthenticationError, errorOf, UnavailableError } from './errors.js'
+import { AuthenticationError, errorOf, messageOf, UnavailableError } from './errors.js'
 import { assertFunction, assertMs, assertOneOf, assertOptions } from './options.js'
 import { assertPattern } from './policy/pattern.js'
 import { beforeDeadline, isPromise } from './settle.js'
 import { isTraceId, newTraceId } from './trace.js'
-import type { Agent, Authenticate, Code, Decision, DecisionRequest, DecisionSource, Explanation, Mode } from './types.js'
+import type {
+  Agent,
+  Authenticate,
+  Code,
+  Decision,
+  DecisionRequest,
+  DecisionSource,
+  Explanation,
+  Mode,
+  OutcomeEvent,
+} from './types.js'
 
 /** Options of {@link createGuard}. */
 export interface GuardOptions {
@@ -110,12 +121,15 @@ export function createGuard(options: GuardOptions): Guard {
   }
   const enforce = async (action: string, given?: CheckOptions): Promise<Decision> => {
     const decision = await check(action, given)
-    if (!decision.allowed) throw errorOf(decision)
+    if (!decision.allowed) throw errorOf(decision, given?.token !== undefined || given?.agent !== undefined)
     return decision
   }
   const close = async (): Promise<void> => {
-    await parts.source.close?.()
-    await parts.audit?.close?.()
+    try {
+      await parts.source.close?.()
+    } finally {
+      await parts.audit?.close?.()
+    }
   }
   return Object.freeze({
     mode: parts.mode,
@@ -181,7 +195,16 @@ async function governed<T>(parts: Parts, decision: Decision, work: (decision: De
     ok = true
     return value
   } finally {
-    parts.audit?.record({ type: 'outcome', traceId: decision.traceId, ok, durationMs: Date.now() - started })
+    recordOutcome(parts, { type: 'outcome', traceId: decision.traceId, ok, durationMs: Date.now() - started })
+  }
+}
+
+/** The work is done, or has failed, whatever the sink makes of it: what it throws is reported and changes nothing. */
+function recordOutcome({ audit }: Parts, event: OutcomeEvent): void {
+  try {
+    audit?.record(event)
+  } catch (error) {
+    console.error(`MeshGuard: an outcome was not recorded: ${printable(messageOf(error, 'the sink failed'))}`)
   }
 }
 
