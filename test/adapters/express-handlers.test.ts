@@ -280,17 +280,27 @@ describe('onDenied', () => {
 })
 
 describe('one protect and another', () => {
-  it('a router keeps the protect that got it first', async () => {
-    const [one, two] = [world(['read:admin/x']), world(['read:y'])]
-    const [first, second] = [createProtect(one.guard), createProtect(two.guard)]
+  it('on one app, or on an app and a router in it, throws, since one guard would never be asked', async () => {
+    const one = world(['read:admin/x'])
+    const [first, second] = [createProtect(one.guard), createProtect(world(['read:admin/x']).guard)]
     const router = first(Router())
     router.get('/x', says('x'))
     const app = second(express())
-    app.use('/admin', router)
-    app.get('/y', says('y'))
-    const get = await listen(app)
-    expect([(await get('/admin/x')).status, (await get('/y')).status]).toEqual([200, 200])
-    expect([one.asked, two.asked]).toEqual([['read:admin/x admin/x'], ['read:y y']])
+    const filled = express().use('/admin', Router().use(router))
+    for (const twice of [() => second(router), () => app.use('/admin', router), () => second(filled)]) {
+      expect(twice).toThrow(/another createProtect/)
+    }
+    const get = await listen(filled)
+    expect((await get('/admin/x')).status).toBe(403)
+    expect((await (await listen(app))('/admin/x')).status).toBe(404)
+    expect(one.asked).toEqual([])
+  })
+
+  it('a mount that fails leaves nothing unseen behind it', () => {
+    const { app } = protectedApp(world())
+    const child = Object.defineProperty(express(), 'mountpath', { value: '/', writable: false })
+    expect(() => app.use('/child', child)).toThrow(/mountpath/)
+    expect(() => app.router.use('/opaque', says('opaque'))).toThrow(/cannot be seen into/)
   })
 })
 

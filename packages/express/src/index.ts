@@ -57,7 +57,8 @@ export interface Protect {
    * Protects every route of an app or router, there already or to come, and of what is mounted in it.
    *
    * @returns Its argument.
-   * @throws Error for what is there already and cannot be read, TypeError for what another `createProtect` has got already.
+   * @throws Error for what is there already and cannot be read, TypeError where another `createProtect` has got it
+   * or something in it already.
    */
   <T extends Express | Router>(target: T): T
   /** A check of one route, said by hand. In front of a mount it is asked in addition to the checks inside. */
@@ -120,8 +121,8 @@ export function createProtect(guard: Guard, options: ProtectOptions = {}): Prote
   }
   const protect = (first?: unknown, second?: RouteOptions): unknown => {
     if (isApp(first) || isRouter(first)) {
-      if (protectTarget(core, first).core === core) return first
-      throw new TypeError('protect: the app or router is protected by another createProtect already')
+      protectTarget(core, first)
+      return first
     }
     return ownHandler(core, readOwnCheck<Request>(first as Action | RouteOptions | undefined, second))
   }

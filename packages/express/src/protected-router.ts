@@ -29,14 +29,15 @@ export function protectedRouterOf(target: unknown): ProtectedRouter | undefined 
 }
 
 /**
- * Protects an app or router: what it holds, and what it will hold. One that is protected already is left as it is, with the
- * `createProtect` that got it first.
+ * Protects an app or router: what it holds, and what it will hold. One that is protected already is left as it is.
  *
- * @throws Error for what is there already and cannot be read.
+ * @throws Error for what is there already and cannot be read, TypeError for what another `createProtect` has got already: of two
+ * guards that were promised a route, one would never be asked.
  */
 export function protectTarget(core: Core, target: AppShape | RouterShape): ProtectedRouter {
   const router = isApp(target) ? target.router : target
   const protectedRouter = known.get(router) ?? new ProtectedRouter(core, router)
+  if (protectedRouter.core !== core) throw new TypeError(BY_ANOTHER)
   if (isApp(target)) protectedRouter.attach(target)
   if (known.has(router)) return protectedRouter
   known.set(router, protectedRouter)
@@ -49,6 +50,9 @@ export function protectTarget(core: Core, target: AppShape | RouterShape): Prote
   protectedRouter.install()
   return protectedRouter
 }
+
+const BY_ANOTHER =
+  'protect: the app or router is protected by another createProtect already. Use one protect for an app and all that is mounted in it.'
 
 /** A router whose routes are checked. Its methods are replaced on this one instance. */
 export class ProtectedRouter implements Adopting {
@@ -92,7 +96,11 @@ export class ProtectedRouter implements Adopting {
     app.use = (...args) => {
       this.#use(args, (path, child) => {
         this.#mounting = true
-        use.call(app, path, child)
+        try {
+          use.call(app, path, child)
+        } finally {
+          this.#mounting = false
+        }
       })
       return app
     }
