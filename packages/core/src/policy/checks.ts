@@ -23,9 +23,21 @@ const MAX_SEARCHED = 8192
 /** Makes a condition ready. */
 export function compileCondition(condition: Condition): Check {
   if ('range' in condition) return timeCheck(condition.range)
-  const checks = condition.tests.map((test) => attributeCheck(condition.path, test))
-  const [only] = checks
-  return checks.length === 1 && only !== undefined ? only : (request, now) => outcomeOf(checks, request, now)
+  const { path, tests } = condition
+  const read = readerOf(path)
+  const compares = tests.map((test) => comparison(path, test))
+  const [only] = compares
+  if (compares.length === 1 && only !== undefined) return (request) => only(read(request))
+  return (request) => {
+    const value = read(request)
+    let outcome: Outcome = TRUE
+    for (let i = 0; i < compares.length; i++) {
+      const one = (compares[i] as Compare)(value)
+      if (one === FALSE) return FALSE
+      if (one === UNKNOWN) outcome = UNKNOWN
+    }
+    return outcome
+  }
 }
 
 /** False if any check is false, otherwise unknown if any is unknown, otherwise true. */
@@ -48,11 +60,9 @@ function timeCheck(range: TimeRange): Check {
   }
 }
 
-function attributeCheck(path: string, test: OperatorTest): Check {
+function comparison(path: string, test: OperatorTest): Compare {
   const compare = compareWith(test)
-  if (path === 'resource' && test.operator !== 'exists') return (request) => compare(clearResource(request.resource))
-  const read = readerOf(path)
-  return (request) => compare(read(request))
+  return path === 'resource' && test.operator !== 'exists' ? (value) => compare(clearResource(value)) : compare
 }
 
 /** Reads what a path leads to; `undefined` if it is not there. */

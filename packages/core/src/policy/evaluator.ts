@@ -71,8 +71,8 @@ export function createEvaluator(policies: Policies): Evaluator {
       const { agent, action } = request
       let known = agent === undefined ? undefined : memory.agents.get(agent)
       if (known === undefined || agent === undefined || !isUnchanged(known, agent)) {
-        if (!isAgent(agent)) return answers.unauthenticated
         known = learnAgent(memory, compiled, agent)
+        if (known === undefined) return answers.unauthenticated
       }
       const { profile } = known
       const at = memory.actions.get(action)
@@ -106,10 +106,14 @@ function isUnchanged(known: Known, agent: Agent): boolean {
   return true
 }
 
-function learnAgent(memory: Memory, compiled: Compiled, agent: Agent): Known {
+/** What is remembered of an agent is read once, since profiles are shared; `undefined` for something that is none. */
+function learnAgent(memory: Memory, compiled: Compiled, agent: Agent | undefined): Known | undefined {
+  if (typeof agent !== 'object' || agent === null) return undefined
   const { id, trustTier, tags } = agent
-  const copied = compiled.tags.size === 0 || Object.isFrozen(tags) ? undefined : tags?.slice()
-  const known: Known = { id, trustTier, tags, copied, profile: profileOf(memory, compiled, agent) }
+  const seen = { id, trustTier, tags: Array.isArray(tags) ? [...tags] : tags }
+  if (!isAgent(seen)) return undefined
+  const copied = compiled.tags.size === 0 || Object.isFrozen(tags) ? undefined : seen.tags
+  const known: Known = { id, trustTier, tags, copied, profile: profileOf(memory, compiled, seen) }
   memory.agents.set(agent, known)
   return known
 }
@@ -147,10 +151,15 @@ function learnAction(memory: Memory, compiled: Compiled, profile: Profile, actio
   if (isFull) forgetActions(memory)
   const number = numberOf(memory, compiled, plan, profile.otherwise)
   const at = memory.actions.get(action) ?? memory.actions.size
-  memory.actions.set(action, at)
+  memory.actions.set(copyOf(action), at)
   if (at >= profile.row.length) lengthen(memory, profile, at)
   profile.row[at] = number
   return number
+}
+
+/** A text of its own: one that was cut out of a long one would keep that in memory. */
+function copyOf(text: string): string {
+  return JSON.parse(JSON.stringify(text))
 }
 
 /** Rules of policies that apply, by sequence, each once. */
