@@ -260,7 +260,11 @@ describe('onDenied', () => {
         setTimeout(
           () => {
             try {
-              res.status(451).set('x-own', '1').send('own')
+              res
+                .setHeaders(new Map([['x-set', '1']]))
+                .status(451)
+                .set('x-own', '1')
+                .send('own')
             } catch (error) {
               late = error
             }
@@ -276,6 +280,22 @@ describe('onDenied', () => {
     expect((await get('/late')).status).toBe(403)
     await new Promise((resolve) => setTimeout(resolve, 200))
     expect(late).toBeUndefined()
+  })
+})
+
+describe('a refusal', () => {
+  it('wins over what earlier middleware set', async () => {
+    const { app } = protectedApp(world())
+    app.use((_req, res, next) => {
+      res.statusMessage = 'Fine'
+      res.set({ 'content-encoding': 'gzip', 'transfer-encoding': 'chunked', etag: '"a"', 'x-kept': 'yes' })
+      next()
+    })
+    app.get('/x', says('never'))
+    const { status, head, body } = await (await listen(app))('/x')
+    expect([status, JSON.parse(body).error]).toEqual([403, 'Forbidden'])
+    expect(head).not.toMatch(/encoding|etag/)
+    expect(head).toContain('"x-kept":"yes"')
   })
 })
 

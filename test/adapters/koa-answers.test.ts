@@ -224,6 +224,15 @@ describe('answers', () => {
       '"error":"Forbidden"',
     ],
     ['a rejection', async () => Promise.reject(new Error('x')), 403, '"error":"Forbidden"'],
+    ['a rejection with what is no error', async () => Promise.reject(Object.create(null)), 403, '"error":"Forbidden"'],
+    [
+      'a throw of nothing',
+      () => {
+        throw undefined
+      },
+      403,
+      '"error":"Forbidden"',
+    ],
     ['a promise that never settles', () => new Promise(() => undefined), 403, '"error":"Forbidden"'],
     [
       'a raw response that never comes',
@@ -257,7 +266,8 @@ describe('answers', () => {
         onDenied(_decision, ctx) {
           ctx.respond = false
           ctx.res.once('finish', () => {
-            late = ctx.res.setHeader('x-late', '1').writeHead(200).end('late').statusCode
+            ctx.res.removeHeader('x-none')
+            late = ctx.res.appendHeader('x-late', '1').setHeader('x-late', '1').writeHead(200).end('late').statusCode
           })
         },
       },

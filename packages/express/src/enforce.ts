@@ -1,4 +1,13 @@
-import { type HttpGuard, holdAnswer, type Outcome, type OwnChecks, type Refusal, type RouteCheck } from '@meshguard/core/http'
+import {
+  dropLateAnswers,
+  HEADERS_OF_A_BODY,
+  type HttpGuard,
+  holdAnswer,
+  type Outcome,
+  type OwnChecks,
+  type Refusal,
+  type RouteCheck,
+} from '@meshguard/core/http'
 import type { Request, Response } from 'express'
 import type { Passage } from './passage.js'
 import type { Done } from './shapes.js'
@@ -53,7 +62,7 @@ function refuse(core: Core, refusal: Refusal, req: Request, passage: Passage): v
   const byDefault = () => {
     if (passage.over) return
     answer(res, refusal)
-    ignoreLateAnswers(res)
+    dropLateAnswers(res)
   }
   const failed = (error: unknown) => {
     console.error(
@@ -74,17 +83,12 @@ function refuse(core: Core, refusal: Refusal, req: Request, passage: Passage): v
 }
 
 function answer(res: Response, { status, headers, body }: Refusal): void {
+  for (const name of HEADERS_OF_A_BODY) res.removeHeader(name)
   res.statusCode = status
+  if (res.statusMessage) res.statusMessage = ''
   for (const name of Object.keys(headers)) res.setHeader(name, headers[name] as string)
   res.setHeader('content-length', Buffer.byteLength(body))
   res.end(body)
-}
-
-/** An `onDenied` that comes too late would throw where nobody catches it. */
-function ignoreLateAnswers(res: Response): void {
-  const ignored = () => res
-  const late = { setHeader: ignored, appendHeader: ignored, removeHeader: ignored, writeHead: ignored, end: ignored }
-  Object.assign(res, late, { write: () => true })
 }
 
 /**

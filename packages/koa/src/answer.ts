@@ -1,4 +1,4 @@
-import { holdAnswer, type Outcome, type Refusal } from '@meshguard/core/http'
+import { dropLateAnswers, HEADERS_OF_A_BODY, holdAnswer, type Outcome, type Refusal } from '@meshguard/core/http'
 import type { Context, Next } from 'koa'
 import { type KoaGuard, type RequestState, stateOf } from './request.js'
 
@@ -26,9 +26,6 @@ export function conclude(parts: Answering, outcome: Outcome, ctx: Context, next:
   return next?.()
 }
 
-/** Headers that describe a body which earlier middleware meant to send. */
-const OF_THE_BODY = ['content-encoding', 'content-range', 'content-disposition', 'etag', 'last-modified', 'transfer-encoding']
-
 function refuse(parts: Answering, refusal: Refusal, ctx: Context): unknown {
   const { onDenied } = parts.http.options
   if (onDenied === undefined) return answer(ctx, refusal)
@@ -38,7 +35,7 @@ function refuse(parts: Answering, refusal: Refusal, ctx: Context): unknown {
 function answer(ctx: Context, { status, headers, body }: Refusal): void {
   ctx.respond = true
   ctx.remove('content-type')
-  for (const name of OF_THE_BODY) ctx.remove(name)
+  for (const name of HEADERS_OF_A_BODY) ctx.remove(name)
   ctx.status = status
   ctx.body = body
   ctx.set({ ...headers })
@@ -58,7 +55,7 @@ async function answerWith({ timeoutMs }: Answering, onDenied: OnDenied, refusal:
     if (ctx.respond === false && !ctx.headerSent) await within(timeoutMs, closed(ctx))
     if (!untouched() && (ctx.respond !== false || ctx.headerSent)) return
   } catch (error) {
-    ctx.app.emit('error', error, ctx)
+    ctx.app.emit('error', error instanceof Error ? error : new Error('onDenied failed', { cause: error }), ctx)
   }
   if (ctx.headerSent) return
   if (ctx.respond === false) answerForGood(ctx, refusal)
@@ -70,7 +67,7 @@ function answerForGood(ctx: Context, refusal: Refusal): void {
   const { res } = ctx
   holdAnswer(res, () => refusal)
   res.end()
-  res.setHeader = () => res
+  dropLateAnswers(res)
 }
 
 /** Settles with the value, or after so many milliseconds. */

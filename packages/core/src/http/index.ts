@@ -6,7 +6,15 @@
  */
 export { bindController, type DecoratorArguments, decorate, isDecoratorCall } from './decorator.js'
 export { type AdapterGuard, createHttpGuard, type HttpGuard, type Identified } from './http-guard.js'
-export { type HeldResponse, holdAnswer, type IncomingHeaders, joinedHeader, type Replacement } from './node-server.js'
+export {
+  dropLateAnswers,
+  HEADERS_OF_A_BODY,
+  type HeldResponse,
+  holdAnswer,
+  type IncomingHeaders,
+  joinedHeader,
+  type Replacement,
+} from './node-server.js'
 export type { ProtectOptions, ReadOptions } from './options.js'
 export type { Outcome, Pass, Refusal, RequestReader } from './outcome.js'
 export {

@@ -74,3 +74,24 @@ export function holdAnswer(response: HeldResponse, replace: (status: number) => 
   response.write = (...args: never[]) => (drops(response.statusCode) ? true : write.apply(response, args))
   response.end = (...args: never[]) => (drops(response.statusCode) ? response : end.apply(response, args))
 }
+
+/** Headers that describe a body which the application meant to send. A refusal, which has another body, goes out without them. */
+export const HEADERS_OF_A_BODY: readonly string[] = [
+  'content-encoding',
+  'content-range',
+  'content-disposition',
+  'etag',
+  'last-modified',
+  'transfer-encoding',
+]
+
+const WRITES_HEAD = ['setHeader', 'setHeaders', 'appendHeader', 'removeHeader', 'writeHead', 'writeEarlyHints', 'end']
+
+/**
+ * Takes a response that was answered out of the application's hands: what an `onDenied` writes too late is dropped, and does not
+ * throw where nobody catches it.
+ */
+export function dropLateAnswers(response: object): void {
+  for (const name of WRITES_HEAD) Reflect.set(response, name, () => response)
+  Reflect.set(response, 'write', () => true)
+}
