@@ -101,7 +101,8 @@ function answer(res: Response, { status, headers, body }: Refusal): void {
 export function watch(core: Core, passage: Passage, req: Request, done: Done | undefined): Done | undefined {
   passage.watched = true
   holdAnswer(passage.res, (status) => {
-    if (passage.settled || !passage.watched || status >= 400 || answersOptions(req, passage.res, status)) return undefined
+    if (passage.settled || !passage.watched || status >= 400) return undefined
+    if (req.method === 'OPTIONS' && saysOnlyWhatIsAllowed(core, req, passage.res, status)) return undefined
     const outcome = core.http.unmapped(req, (req.originalUrl ?? req.url).split('?', 1)[0] as string)
     passage.record(outcome)
     return outcome.pass ? undefined : outcome
@@ -113,10 +114,8 @@ export function watch(core: Core, passage: Passage, req: Request, done: Done | u
   }
 }
 
-function answersOptions(req: Request, res: Response, status: number): boolean {
-  if (req.method !== 'OPTIONS') return false
-  return (
-    status === 204 ||
-    ['allow', 'access-control-allow-origin', 'access-control-allow-methods'].some((name) => res.hasHeader(name))
-  )
+/** An answer to OPTIONS as Express gives it, or CORS middleware: with `Allow`, without a body, or to a preflight. */
+function saysOnlyWhatIsAllowed({ http }: Core, req: Request, res: Response, status: number): boolean {
+  if (status === 204 || res.hasHeader('allow') || Number(res.getHeader('content-length') ?? -1) === 0) return true
+  return http.isPreflight(req) && res.hasHeader('access-control-allow-methods')
 }
