@@ -352,6 +352,9 @@ describe('createGuard', () => {
     ['authenticate', { source, authenticate: 'token' }],
     ['onUnavailable', { source, onUnavailable: 'allow' }],
     ['onUnavailable', { source, onUnavailable: { allow: ['read:*'] } }],
+    ['onUnavailable', { source, authenticate, onUnavailable: { allow: ['read'] } }],
+    ['onUnavailable', { source, authenticate, onUnavailable: { allow: ['read:*'], deny: ['read:x'] } }],
+    ['onUnavailable', { source, authenticate, onUnavailable: null }],
     ['timeoutMs', { source, timeoutMS: 5 }],
     ['audit', { source, audit: 'console' }],
   ])('names the option that is wrong: %s in %j', (name, options) => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createMemoryLimiter } from '../../packages/core/src/policy/limiter.js'
 import { createPolicies } from '../../packages/core/src/policy/policies.js'
-import type { PolicyDocument } from '../../packages/core/src/policy/policy.js'
+import type { Policies, PolicyDocument } from '../../packages/core/src/policy/policy.js'
 import { definePolicy } from '../../packages/core/src/policy/schema.js'
 import { fromPolicies, type PolicyInput } from '../../packages/core/src/sources/from-policies.js'
 import type { Agent, Answer, Bucket, DecisionRequest } from '../../packages/core/src/types.js'
@@ -39,6 +39,30 @@ describe('the source fromPolicies', () => {
     expect(() => fromPolicies(null as unknown as PolicyInput)).toThrow(TypeError)
     expect(() => fromPolicies({} as unknown as PolicyInput)).toThrow(/"name" is missing/)
     expect(() => fromPolicies(readers, { limiter: {} as never })).toThrow(/limiter/)
+    expect(() => fromPolicies(readers, { limitr: undefined } as never)).toThrow(/unknown option "limitr".*"limiter"/)
+    expect(() => fromPolicies({ current: 5 } as never)).toThrow(/current/)
+    for (const odd of [undefined, null, 'x', 5]) expect(() => fromPolicies({ current: () => odd as never })).toThrow(TypeError)
+  })
+
+  it('throws for a set in force that is none, at the same cost however often it is asked, until there is one again', () => {
+    let [read, inForce]: [number, unknown] = [0, createPolicies([readers])]
+    const source = fromPolicies({ current: () => inForce as Policies })
+    const bad = {
+      get name() {
+        read++
+        return 'Not a name'
+      },
+      rules: [],
+    }
+    inForce = [bad]
+    for (let i = 0; i < 5; i++) expect(() => source.decide(ask('read:a'))).toThrow(/name/)
+    expect(read).toBe(1)
+    for (const odd of [undefined, null, 7, {}]) {
+      inForce = odd
+      expect(() => source.decide(ask('read:a'))).toThrow()
+    }
+    inForce = createPolicies([readers])
+    expect(source.decide(ask('read:a'))).toMatchObject({ code: 'allowed' })
   })
 
   it.each([undefined, null, 'agent_nova', {}, { id: '' }, { id: 'a b' }, { id: 'a', tags: 'x' }, { id: 'a', tags: [1] }])(

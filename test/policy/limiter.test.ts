@@ -94,6 +94,7 @@ describe('the memory limiter', () => {
     expect(take(limiter, [bucket('b', Number.NaN)], 0).ok).toBe(false)
     expect(() => limiter.take([bucket('c', 1)], Number.NaN)).toThrow(TypeError)
     expect(() => createMemoryLimiter({ maxBuckets: 0 })).toThrow(/maxBuckets/)
+    expect(() => createMemoryLimiter({ maxBucket: 5 } as never)).toThrow(/unknown option "maxBucket".*"maxBuckets"/)
   })
 
   it('never lets more through in any stretch of time than a burst and what the stretch gives back', () => {

@@ -50,10 +50,10 @@ describe('a pattern', () => {
   })
 
   it('is a TypeError in code when it is none', () => {
-    expect(() => assertPattern('read')).toThrow(TypeError)
-    expect(() => assertPattern('read')).toThrow(/"read" is not a pattern/)
-    expect(() => assertPattern(undefined)).toThrow(TypeError)
-    expect(assertPattern('read:*')).toBe('read:*')
+    expect(() => assertPattern('here', 'read')).toThrow(TypeError)
+    expect(() => assertPattern('here', 'read')).toThrow(/here: "read" is not a pattern/)
+    expect(() => assertPattern('here', undefined)).toThrow(TypeError)
+    expect(assertPattern('here', 'read:*')).toBe('read:*')
   })
 
   it('takes a question mark for itself, and a glob for one character', () => {

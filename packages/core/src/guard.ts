@@ -175,10 +175,11 @@ function readFailOpen(onUnavailable: { readonly allow: readonly string[] }, auth
   if (!Array.isArray(patterns) || patterns.length === 0) {
     throw new TypeError('createGuard: option "onUnavailable" must be "deny" or { allow: [patterns] }')
   }
+  assertOptions('createGuard: option "onUnavailable"', onUnavailable, ['allow'])
   if (authenticate === undefined) {
     throw new TypeError('createGuard: option "onUnavailable" may only allow where "authenticate" verifies tokens locally')
   }
-  for (const pattern of patterns) assertPattern(pattern)
+  for (const pattern of patterns) assertPattern('createGuard: option "onUnavailable"', pattern)
   return Object.freeze([...patterns])
 }
 

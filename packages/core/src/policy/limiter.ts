@@ -1,3 +1,4 @@
+import { assertOptions } from '../options.js'
 import type { Bucket, Limiter, Taken } from '../types.js'
 
 /** Options of {@link createMemoryLimiter}. */
@@ -33,9 +34,10 @@ const CLOCK_SET_BACK_MS = 60_000
  * the number of agents times the limits they meet. A clock that goes backwards gives nothing back; after it was set back by
  * more than a minute and more than the window, counting goes on from the new time.
  *
- * @throws TypeError for a `maxBuckets` that is not a whole number of at least 1.
+ * @throws TypeError for an unknown option, and for a `maxBuckets` that is not a whole number of at least 1.
  */
 export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter {
+  assertOptions('createMemoryLimiter', options, ['maxBuckets'])
   const maxBuckets = options.maxBuckets ?? 100_000
   if (!Number.isSafeInteger(maxBuckets) || maxBuckets < 1) {
     throw new TypeError('createMemoryLimiter: option "maxBuckets" must be a whole number of at least 1')

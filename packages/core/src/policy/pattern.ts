@@ -89,11 +89,10 @@ export function matchesAny(patterns: readonly string[], action: string): boolean
 /**
  * Returns the pattern, for use where one is written in code.
  *
- * @throws TypeError when it is not a pattern; the message says what is wrong.
+ * @throws TypeError when it is not a pattern; the message names the place and says what is wrong.
  */
-export function assertPattern(pattern: unknown): string {
+export function assertPattern(where: string, pattern: unknown): string {
   if (isPattern(pattern)) return pattern
-  throw new TypeError(
-    typeof pattern === 'string' ? (patternProblem(pattern) ?? pattern) : `A pattern is a string, not ${typeof pattern}`,
-  )
+  const problem = typeof pattern === 'string' ? patternProblem(pattern) : undefined
+  throw new TypeError(`${where}: ${problem ?? `a pattern is a string, not ${typeof pattern}`}`)
 }

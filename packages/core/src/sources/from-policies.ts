@@ -1,4 +1,5 @@
 import { checksActions } from '../action.js'
+import { assertOptions } from '../options.js'
 import { createEvaluator, type Evaluator } from '../policy/evaluator.js'
 import { explainPolicies } from '../policy/explain.js'
 import { createMemoryLimiter } from '../policy/limiter.js'
@@ -28,7 +29,8 @@ export interface PolicySource extends DecisionSource {
  * Decides by policies in this process, without I/O.
  *
  * The policies are compiled once. `current()` is asked for every decision, and what it returns is compiled when it is
- * another object than the last time; rate limits go on counting, because buckets belong to names. A request without a valid
+ * another object than the last time. One that throws or answers a bad set makes a source that throws, and so a guard that
+ * denies, until there is a good set again: keeping the last good one is for whoever loads them. Rate limits go on counting, because buckets belong to names. A request without a valid
  * agent is answered `unauthenticated`. `delegation` in a policy is checked when it is parsed and not acted on: tokens that
  * carry a delegation are refused before they get here.
  *
@@ -40,6 +42,7 @@ export interface PolicySource extends DecisionSource {
  * ```
  */
 export function fromPolicies(policies: PolicyInput, options: FromPoliciesOptions = {}): PolicySource {
+  assertOptions('fromPolicies', options, ['limiter'])
   const limiter = options.limiter ?? createMemoryLimiter()
   if (typeof limiter.take !== 'function') throw new TypeError('fromPolicies: option "limiter" must have a function take')
   const evaluatorNow = evaluatorsOf(policies)
@@ -58,14 +61,28 @@ function evaluatorsOf(input: PolicyInput): () => Evaluator {
     const evaluator = createEvaluator(setOf(input))
     return () => evaluator
   }
-  let given = input.current()
-  let evaluator = createEvaluator(setOf(given))
+  if (typeof input.current !== 'function') throw new TypeError('fromPolicies: "current" must be a function')
+  let given: unknown = input.current()
+  let compiled = evaluatorOf(given)
+  if (!compiled.ok) throw compiled.error
   return () => {
     const latest = input.current()
-    if (latest === given) return evaluator
-    evaluator = createEvaluator(setOf(latest))
+    if (latest !== given) compiled = evaluatorOf(latest)
     given = latest
-    return evaluator
+    if (compiled.ok) return compiled.evaluator
+    throw compiled.error
+  }
+}
+
+/** What became of a set; kept, so that a bad one costs its parsing only once. */
+type Compiled = { readonly ok: true; readonly evaluator: Evaluator } | { readonly ok: false; readonly error: unknown }
+
+function evaluatorOf(set: unknown): Compiled {
+  try {
+    if (typeof set !== 'object' || set === null) throw new TypeError('fromPolicies: "current" must answer policies')
+    return { ok: true, evaluator: createEvaluator(setOf(set as Policies)) }
+  } catch (error) {
+    return { ok: false, error }
   }
 }
 
@@ -77,7 +94,7 @@ function setOf(input: Policies | OnePolicy | readonly OnePolicy[]): Policies {
   return createPolicies((Array.isArray(input) ? input : [input]) as readonly OnePolicy[])
 }
 
-/** A set that another copy of this package made: its policies are parsed again. */
+/** Documents under "policies": they are parsed. */
 function isSet(input: object): input is Policies {
   return 'policies' in input
 }
