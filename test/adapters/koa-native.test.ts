@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import Koa, { type Next } from 'koa'
 import { describe, expect, test } from 'vitest'
 import { canonicalPattern } from '../../packages/koa/src/pattern.js'
-import { protectFor, says, serve } from './koa-tools.js'
+import { protectFor, quiet, says, serve } from './koa-tools.js'
 
 describe('routes and the layers that are dispatched', () => {
   test('a router that was filled before it is protected is guarded like one that is filled after', async () => {
@@ -31,6 +31,24 @@ describe('routes and the layers that are dispatched', () => {
     router.stack.push(...other.stack)
     const request = await serve(new Koa().use(routes))
     expect((await request('GET /smuggled')).status).toBe(403)
+  })
+
+  test('what was put into the middleware of an application past use() is guarded when Koa takes it', async () => {
+    const { protect, asked } = protectFor(['read:x'])
+    const router = new Router()
+    router.get('/x', says('x')).get('/y', says('never'))
+    const app = protect(new Koa())
+    app.middleware.unshift(router.routes() as never, (ctx, next) => {
+      if (ctx.path !== '/z') return next()
+      ctx.body = 'never'
+    })
+    const error = quiet()
+    const request = await serve(app)
+    const statuses = []
+    for (const path of ['/x', '/y', '/z']) statuses.push((await request(`GET ${path}`)).status)
+    expect(statuses).toEqual([200, 403, 403])
+    expect(asked.map(({ action }) => action)).toEqual(['read:x', 'read:y'])
+    error.mockRestore()
   })
 
   test('a route keeps its check when its stack is emptied of it', async () => {

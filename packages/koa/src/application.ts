@@ -3,7 +3,7 @@ import type { Context, Next } from 'koa'
 import { holdUndecided } from './answer.js'
 import { createCheck } from './check.js'
 import { type Handler, stateOf } from './request.js'
-import { assertDeclared, guardDispatch, protectRouter, type RouterParts, routerOf, routesOf } from './router.js'
+import { assertDeclared, guardDispatch, override, protectRouter, type RouterParts, routerOf, routesOf } from './router.js'
 
 /** What is used of a Koa application, whatever its type parameters are. */
 export interface AnyApplication {
@@ -21,17 +21,24 @@ export function isApplication(value: unknown): value is AnyApplication {
 
 /**
  * Protects an application in place: every router given to `use`, before or after, and the last net around everything. Call it
- * before `callback()` or `listen()`, at which Koa takes its middleware for good.
+ * before `callback()` or `listen()`, at which Koa takes its middleware for good: there, what was put into the list past `use` is
+ * guarded too.
  */
 export function protectApplication<T extends AnyApplication>(parts: RouterParts, app: T): T {
   if (parts.protectedOnes.has(app)) return app
-  const middleware = app.middleware as Handler[]
-  const guarded = middleware.map((handler) => guardMiddleware(parts, handler))
+  const net = lastNet(parts)
+  const guardAll = () => {
+    const middleware = app.middleware as Handler[]
+    const guarded = middleware.filter((handler) => handler !== net).map((handler) => guardMiddleware(parts, handler))
+    middleware.splice(0, middleware.length, net, ...guarded)
+  }
+  guardAll()
   parts.protectedOnes.add(app)
-  const { use } = app
-  const guardedUse = (handler: Handler): unknown => use.call(app, ...([guardMiddleware(parts, handler)] as never[]))
-  Object.defineProperty(app, 'use', { value: guardedUse, configurable: true, writable: true, enumerable: false })
-  middleware.splice(0, middleware.length, lastNet(parts), ...guarded)
+  override(app, 'use', (use) => (handler) => use(guardMiddleware(parts, handler as Handler)))
+  override(app, 'callback', (callback) => () => {
+    guardAll()
+    return callback()
+  })
   return app
 }
 

@@ -89,10 +89,14 @@ export function protectRouter(parts: RouterParts, router: AnyRouter): void {
   sweep(parts, router)
 }
 
-/** Replaces a method of one instance. It is not enumerable, since the router clones itself with `Object.assign`. */
-function override(target: object, name: string, make: (original: Method) => Method): void {
+/**
+ * Replaces a method of one instance. It is not enumerable, since the router clones itself with `Object.assign`.
+ *
+ * @throws TypeError where there is no such method.
+ */
+export function override(target: object, name: string, make: (original: Method) => Method): void {
   const original: unknown = Reflect.get(target, name)
-  if (typeof original !== 'function') throw new TypeError(`protect: the router has no method ${name}()`)
+  if (typeof original !== 'function') throw new TypeError(`protect: there is no method ${name}()`)
   const value = make((...args) => original.apply(target, args))
   Object.defineProperty(target, name, { value, configurable: true, writable: true, enumerable: false })
 }
