@@ -92,6 +92,7 @@ describe('parsing a policy', () => {
     ['a bad agent id', { appliesTo: { agentIds: ['a b'] } }, ['appliesTo', 'agentIds', 0], 'agent id'],
     ['a window that is none', { rateLimits: { requestsPerDay: 1 } }, ['rateLimits', 'requestsPerDay'], 'requestsPerHour'],
     ['half a request', { rateLimits: { requestsPerHour: 0.5 } }, ['rateLimits', 'requestsPerHour'], 'whole number'],
+    ['a rate too large to count', { rateLimits: { requestsPerHour: 10 ** 12 } }, ['rateLimits', 'requestsPerHour'], 'counted'],
     ['a depth beyond five', { delegation: { maxDepth: 6 } }, ['delegation', 'maxDepth'], 'at most 5'],
     [
       'a ceiling that is no pattern',

@@ -160,10 +160,20 @@ function crossIssues(document: unknown): Issue[] {
     if (typeof name === 'string' && first !== undefined)
       report(['rules', i, 'name'], `rules[${first}] is named "${name}" already`)
     if (typeof name === 'string' && first === undefined) seen.set(name, i)
-    if (isCountless(one['rateLimit'])) report(['rules', i, 'rateLimit'], 'is too large to be counted exactly')
+    if (isCountless(one['rateLimit'])) report(['rules', i, 'rateLimit'], COUNTLESS)
+  }
+  const limits = document['rateLimits']
+  for (const [key, per] of PERIODS) {
+    if (isObject(limits) && isCountless({ requests: limits[key], per })) report(['rateLimits', key], COUNTLESS)
   }
   return issues
 }
+
+const COUNTLESS = 'is too large to be counted exactly'
+const PERIODS = [
+  ['requestsPerMinute', '1m'],
+  ['requestsPerHour', '1h'],
+] as const
 
 function isCountless(limit: unknown): boolean {
   if (!isObject(limit) || typeof limit['requests'] !== 'number' || typeof limit['per'] !== 'string') return false
@@ -175,7 +185,6 @@ function isObject(value: unknown): value is Loose {
 }
 
 function normalise(document: PolicyDocument): Policy {
-  const { requestsPerMinute, requestsPerHour } = document.rateLimits ?? {}
   return freeze({
     name: document.name,
     version: document.version,
@@ -184,7 +193,7 @@ function normalise(document: PolicyDocument): Policy {
     rules: normaliseRules(document.rules),
     combine: document.combine ?? 'first-match',
     defaultEffect: document.defaultEffect ?? 'deny',
-    rateLimits: [...limit(requestsPerMinute, '1m'), ...limit(requestsPerHour, '1h')],
+    rateLimits: PERIODS.flatMap(([key, per]) => limit(document.rateLimits?.[key], per)),
     delegation: document.delegation && { ...document.delegation },
   })
 }
