@@ -7,11 +7,6 @@ export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }
 
-/** Goes on with a value now, or when it is there. */
-export function whenReady<T, R>(value: T | Promise<T>, then: (value: T) => R | Promise<R>): R | Promise<R> {
-  return isPromise(value) ? value.then(then) : then(value)
-}
-
 /** Timers count in 31 bits; one for longer would be over at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 

@@ -1,5 +1,6 @@
 import type { $ZodIssue } from 'zod/v4/core'
 import type { Issue } from '../errors.js'
+import { nearest } from '../options.js'
 
 /** The keys that lead to a place in a document. */
 export type Path = Issue['path']
@@ -92,26 +93,6 @@ function valueAt(document: unknown, path: Path): unknown {
 
 /** `Did you mean "actions"?` for the nearest of some names, or `undefined` when none is near. */
 export function didYouMean(text: string, names: readonly string[]): string | undefined {
-  if (text.length > MAX_SHOWN) return undefined
-  let best: string | undefined
-  let least = Math.max(1, Math.floor(text.length / 3)) + 0.5
-  for (const name of names) {
-    const distance = editDistance(text.toLowerCase(), name.toLowerCase())
-    if (distance < least) [best, least] = [name, distance]
-  }
-  return best === undefined ? undefined : `Did you mean "${best}"?`
-}
-
-/** How many characters must be put in, taken out or changed to get from one word to the other (Levenshtein). */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= to.length; j++) {
-      const changed = (row[j - 1] as number) + (from[i - 1] === to[j - 1] ? 0 : 1)
-      next.push(Math.min(changed, (row[j] as number) + 1, (next[j - 1] as number) + 1))
-    }
-    row = next
-  }
-  return row[to.length] as number
+  const near = nearest(text, names)
+  return near === undefined ? undefined : `Did you mean "${near}"?`
 }
