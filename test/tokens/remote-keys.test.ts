@@ -189,6 +189,20 @@ describe('A key set that cannot be had is unavailable, never a bad token:', () =
     await expect(attempt(token)).resolves.toBe(agent)
   })
 
+  test('it is not asked for every unknown key while it fails, and asked again after a second', async () => {
+    await attempt(await mint(a.privateKey))
+    const unknown = await mint(b.privateKey)
+    answer = (_, res) => res.writeHead(500).end()
+    now += 30_000
+    for (const asked of [2, 3]) {
+      for (let i = 0; i < 5; i++) await expect(attempt(unknown)).rejects.toBeInstanceOf(UnavailableError)
+      expect(requests).toBe(asked)
+      now += 1000
+    }
+    answer = serving(b.publicKey)
+    await expect(attempt(unknown)).resolves.toHaveProperty('id')
+  })
+
   test('nobody listens', async () => {
     await close()
     await expect(attempt(await mint(a.privateKey))).rejects.toBeInstanceOf(UnavailableError)

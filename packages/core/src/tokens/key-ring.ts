@@ -77,6 +77,8 @@ function remote(address: string | URL): KeySource {
 
 const MAX_AGE_MS = 600_000
 const COOLDOWN_MS = 30_000
+/** How long a set that could not be fetched is left alone, however many unknown keys tokens name. */
+const FAILED_MS = 1000
 
 /** Our own ring is what counts: it is changed, and its age begins, in one step when an answer is there. */
 function fetched(url: URL): KeySource {
@@ -84,12 +86,16 @@ function fetched(url: URL): KeySource {
   let ring = keyRing([])
   let text = ''
   let fetchedAt = Number.NEGATIVE_INFINITY
+  let failure: { readonly at: number; readonly error: UnavailableError } | undefined
   const within = (ms: number, now: number): boolean => now >= fetchedAt && now < fetchedAt + ms
   const reload = async (now: number): Promise<KeyRing> => {
     await keySet.reload().catch((cause: unknown) => {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      throw new UnavailableError(`The key set at ${url.origin}${url.pathname} could not be fetched: ${reason}`, { cause })
+      const error = new UnavailableError(`The key set at ${url.origin}${url.pathname} could not be fetched: ${reason}`, { cause })
+      failure = { at: now, error }
+      throw error
     })
+    failure = undefined
     const set = keySet.jwks() as JSONWebKeySet
     const newText = JSON.stringify(set)
     if (newText !== text) ring = keyRing(usableKeys(set))
@@ -100,7 +106,11 @@ function fetched(url: URL): KeySource {
   return {
     current: (now) => (within(MAX_AGE_MS, now) ? ring : undefined),
     load: async (now) => (within(MAX_AGE_MS, now) ? ring : reload(now)),
-    renew: async (now) => (within(COOLDOWN_MS, now) ? ring : reload(now)),
+    async renew(now) {
+      if (within(COOLDOWN_MS, now)) return ring
+      if (failure !== undefined && now >= failure.at && now < failure.at + FAILED_MS) throw failure.error
+      return reload(now)
+    },
   }
 }
 
