@@ -165,3 +165,26 @@ describe('the last net', () => {
     expect(events).toMatchObject([{ code: 'unmapped', allowed: false }])
   })
 })
+
+describe('a refusal', () => {
+  it.each([
+    [undefined, 'json'],
+    ['*/*', 'json'],
+    ['application/json', 'json'],
+    ['application/problem+json', 'problem'],
+    ['Application/Problem+JSON', 'problem'],
+    ['application/problem+json, */*', 'problem'],
+    ['application/problem+json;q=0.9, */*;q=0.8', 'problem'],
+    ['application/problem+json;q=0.1, */*', 'json'],
+    ['application/problem+json;q=0.1, application/*', 'json'],
+    ['application/problem+json;q=0.5, application/json;q=0.4, */*', 'problem'],
+    ['application/problem+json;q=0', 'json'],
+    ['application/problem+json;q=x', 'json'],
+    [`${'a/b,'.repeat(100_000)}application/problem+json`, 'json'],
+  ])('to who accepts %s is of the type that is preferred (RFC 9110, 12.5.1)', async (accept, kind) => {
+    const { http, route } = httpOf({}, createTestGuard())
+    const { headers, body } = refusal(await http.check(route, { headers: accept === undefined ? {} : { accept } }))
+    expect(headers['content-type']).toContain(kind === 'problem' ? 'application/problem+json' : 'application/json')
+    expect('title' in JSON.parse(body)).toBe(kind === 'problem')
+  })
+})

@@ -68,19 +68,23 @@ export function exposedHeaders({ decision, agentId }: Decision): Record<string, 
 }
 
 function prefersProblem(accept: string | undefined): boolean {
-  if (accept === undefined || !accept.includes('problem+json')) return false
-  const problem = qualityOf(accept, 'application/problem+json')
-  return problem > 0 && problem >= qualityOf(accept, 'application/json')
+  const ranges = accept?.slice(0, MAX_ACCEPT).toLowerCase()
+  if (ranges === undefined || !ranges.includes('problem+json')) return false
+  const problem = qualityOf(ranges, 'application/problem+json') ?? 0
+  const json = qualityOf(ranges, 'application/json') ?? qualityOf(ranges, 'application/*') ?? qualityOf(ranges, '*/*') ?? 0
+  return problem > 0 && problem >= json
 }
 
-/** The weight of a media type in an `Accept` header (RFC 9110, 12.5.1); 0 when it is not listed. */
-function qualityOf(accept: string, type: string): number {
-  for (const range of accept.slice(0, 1024).split(',')) {
-    const [name, ...parameters] = range.split(';').map((part) => part.trim().toLowerCase())
+const MAX_ACCEPT = 1024
+
+/** The weight of a media range in an `Accept` header (RFC 9110, 12.5.1); `undefined` when it is not listed. */
+function qualityOf(ranges: string, type: string): number | undefined {
+  for (const range of ranges.split(',')) {
+    const [name, ...parameters] = range.split(';').map((part) => part.trim())
     if (name !== type) continue
     const weight = parameters.find((parameter) => parameter.startsWith('q='))
     const quality = weight === undefined ? 1 : Number(weight.slice(2))
     return Number.isNaN(quality) ? 0 : quality
   }
-  return 0
+  return undefined
 }

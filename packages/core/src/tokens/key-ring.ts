@@ -91,7 +91,9 @@ function fetched(url: URL): KeySource {
   const reload = async (now: number): Promise<KeyRing> => {
     await keySet.reload().catch((cause: unknown) => {
       const reason = cause instanceof Error ? cause.message : String(cause)
-      const error = new UnavailableError(`The key set at ${url.origin}${url.pathname} could not be fetched: ${reason}`, { cause })
+      const error = new UnavailableError(`The key set at ${url.origin}${url.pathname} could not be fetched: ${reason}`, {
+        cause,
+      })
       failure = { at: now, error }
       throw error
     })
