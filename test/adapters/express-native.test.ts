@@ -252,6 +252,29 @@ describe('what is there already', () => {
     expect((await get('/static/a', noToken)).status).toBe(401)
     expect((await get('/shared/a', noToken)).status).toBe(200)
     expect(w.asked).toEqual(['read:static static'])
+    expect(protect.routes(app)).toEqual([
+      { method: 'ALL', pattern: '/static', action: 'read:static', declared: true },
+      { method: 'ALL', pattern: '/shared', open: 'assets' },
+    ])
+  })
+
+  it('opens one handler behind protect.open and covers nothing behind an error handler, as it cannot tell calls of use apart', async () => {
+    const protect = createProtect(world().guard)
+    const open = () => protect.open('assets')
+    const pass: express.RequestHandler = (_req, _res, next) => next()
+    const recovers: express.ErrorRequestHandler = (_error, _req, _res, next) => next()
+    for (const app of [
+      express().use('/x', open(), pass).use('/x', says('second')),
+      express().use('/x', open(), pass).get('/y', says('y')).use('/x', says('second')),
+      express().use('/x', open(), Router()),
+      express().use('/x', open()),
+      express().use(open(), says('all')),
+      express().use('/x', protect('a:b'), recovers, says('second')),
+    ]) {
+      expect(() => protect(app)).toThrow(/call protect first/i)
+    }
+    const app = protect(express().use('/x', open(), pass).use(says('behind')))
+    expect((await (await listen(app))('/x', noToken)).status).toBe(403)
   })
 })
 

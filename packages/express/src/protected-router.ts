@@ -220,7 +220,11 @@ export class ProtectedRouter implements Adopting {
   }
 
   adoptMount(path: unknown, target: AppShape | RouterShape): LayerShape {
-    this.#plain.use.call(this.router, path, this.#marker(this.#mount(path, target)))
+    return this.layerOf(path, this.#marker(this.#mount(path, target)))
+  }
+
+  layerOf(path: unknown, handler: Handler): LayerShape {
+    this.#plain.use.call(this.router, path, handler)
     return this.router.stack.pop() as LayerShape
   }
 
