@@ -130,6 +130,22 @@ describe('checkMany', () => {
     }
   })
 
+  it('asks for all of them at once, without those that name no action', async () => {
+    const decideMany = vi.fn((requests: readonly { action: string }[]) =>
+      requests.map(({ action }): Answer => ({ ...ALLOW, policy: action })),
+    )
+    const decide = vi.fn(() => ALLOW)
+    const guard = createGuard({ source: { name: 'test', decide, decideMany }, authenticate })
+    const decisions = await guard.checkMany(checks, { token })
+    expect(decisions.map(({ code, policy }) => policy ?? code)).toEqual(['read:a', 'write:a', 'invalid_action', 'read:b'])
+    expect(decideMany.mock.calls.map(([requests]) => requests.map(({ action }) => action))).toEqual([
+      ['read:a', 'write:a', 'read:b'],
+    ])
+    expect(await guard.checkMany([{ action: 'none' }], { token })).toMatchObject([{ code: 'invalid_action' }])
+    expect(await guard.checkMany([], { token })).toEqual([])
+    expect([decide.mock.calls.length, decideMany.mock.calls.length]).toEqual([0, 1])
+  })
+
   it('takes a list of the wrong length for no answer at all', async () => {
     const source = { ...sourceOf(() => ALLOW), decideMany: () => [ALLOW] }
     const guard = createGuard({ source, authenticate })

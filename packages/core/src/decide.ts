@@ -303,19 +303,27 @@ export function decideMany(
 ): readonly (Decision | Promise<Decision>)[] | Promise<readonly Decision[]> {
   const { source } = parts
   const mode = options.mode ?? parts.mode
-  if (source.decideMany === undefined || mode === 'bypass' || !requests.every((request) => isAction(request.action))) {
+  const asked = requests.filter((request) => isAction(request.action))
+  if (source.decideMany === undefined || mode === 'bypass' || asked.length === 0) {
     return requests.map((request) => decide(parts, request, options))
   }
   const now = Date.now()
   const deadline = options.deadline ?? now + parts.timeoutMs
   const concludeAll = (answers: readonly Answer[]) => {
-    const complete = Array.isArray(answers) && answers.length === requests.length
-    return requests.map((request, i) => conclude(parts, request, complete ? (answers[i] as Answer) : MALFORMED, options, now))
+    const left = Array.isArray(answers) && answers.length === asked.length ? [...answers] : asked.map(() => MALFORMED)
+    return requests.map((request) => {
+      const answer = isAction(request.action) ? (left.shift() as Answer) : INVALID_ACTION
+      return conclude(parts, request, answer, options, now)
+    })
   }
   const failAll = (error: unknown) =>
-    requests.map((request) => conclude(parts, request, failure(parts, request, options, error), options, now))
+    requests.map((request) =>
+      isAction(request.action)
+        ? concludeFailure(parts, request, error, options, now)
+        : conclude(parts, request, INVALID_ACTION, options, now),
+    )
   try {
-    const answers = source.decideMany(requests, now)
+    const answers = source.decideMany(asked, now)
     if (!isPromise(answers)) return concludeAll(answers)
     return beforeDeadline(answers, deadline, 'The decisions', requests[0]?.signal).then(concludeAll).catch(failAll)
   } catch (error) {

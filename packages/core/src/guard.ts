@@ -80,7 +80,7 @@ export interface Guard {
   explain(action: string, options?: CheckOptions): Promise<Explanation>
   /**
    * The fast path, which the adapters use: synchronous where the source and a remembered token are. It trusts its caller that
-   * `agent` is well formed.
+   * `agent` and `traceId` are well formed; a trace ID that a client chose must have been looked at, as it is echoed.
    */
   decide(request: DecisionRequest, options?: DecideOptions): Decision | Promise<Decision>
   /** Verifies a token as a decision would. `undefined` when the source does that itself. */
