@@ -226,6 +226,16 @@ describe('answers', () => {
     ['a rejection', async () => Promise.reject(new Error('x')), 403, '"error":"Forbidden"'],
     ['a rejection with what is no error', async () => Promise.reject(Object.create(null)), 403, '"error":"Forbidden"'],
     [
+      'a throw behind the beginning of a raw answer',
+      (ctx) => {
+        ctx.respond = false
+        ctx.res.writeHead(402).write('begun')
+        throw new Error('x')
+      },
+      402,
+      'begun',
+    ],
+    [
       'a throw of nothing',
       () => {
         throw undefined

@@ -56,6 +56,7 @@ async function answerWith({ timeoutMs }: Answering, onDenied: OnDenied, refusal:
     if (!untouched() && (ctx.respond !== false || ctx.headerSent)) return
   } catch (error) {
     ctx.app.emit('error', error instanceof Error ? error : new Error('onDenied failed', { cause: error }), ctx)
+    if (ctx.headerSent) ctx.res.end()
   }
   if (ctx.headerSent) return
   if (ctx.respond === false) answerForGood(ctx, refusal)
