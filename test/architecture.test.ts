@@ -103,7 +103,7 @@ describe('who may import whom', () => {
       ['action.ts', 'agent.ts', 'audit.ts', 'audit-line.ts', 'tokens/'],
       ['policy/'],
       ['sources/', 'yaml.ts'],
-      ['decide.ts', 'guard.ts', 'node/'],
+      ['conclude.ts', 'decide.ts', 'guard.ts', 'node/'],
       ['http/', 'testing.ts', 'index.ts'],
     ]
     const layerOf = (file: string) => {

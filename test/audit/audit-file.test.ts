@@ -104,7 +104,7 @@ describe('the audit file', () => {
     await build({
       stdin: {
         contents: `import { auditToFile } from '@meshguard/core/node'
-          const sink = auditToFile(process.argv[2])
+          const sink = auditToFile(process.argv[2], { capacity: 1_000_000 })
           for (let i = 0; ; i++) {
             sink.record({ type: 'outcome', traceId: 'trace-' + i, ok: true, durationMs: i })
             if (i % 100 === 0) await new Promise(setImmediate)

@@ -7,7 +7,7 @@ export { type DerivableRoute, deriveAction, isAction, type ParameterisedRoute, t
 export type * from './audit.js'
 export { auditTo, auditToConsole, boundedSink } from './audit.js'
 export { serialiseEvent } from './audit-line.js'
-export type { DecideOptions } from './decide.js'
+export type { DecideOptions } from './conclude.js'
 export {
   AuthenticationError,
   ConnectionError,
