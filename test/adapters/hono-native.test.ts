@@ -192,10 +192,12 @@ describe('which action is asked', () => {
     ])
   })
 
-  it('takes the handlers behind an own check of a plain sub-app for one registration', async () => {
+  it('does not let a second registration behind an own check of a plain sub-app run with that alone', async () => {
     const { guard, protect } = protectFor(['purge:x'])
-    const app = protect(new Hono()).route('/', new Hono().delete('/x', protect('purge:x'), passOn, ok))
-    expect([await statusOf(app, 'DELETE /x'), actionsOf(guard)]).toEqual([200, ['purge:x']])
+    const sub = new Hono().delete('/x', protect('purge:x'), passOn).delete('/x', ok)
+    expect(() => protect(new Hono()).route('/', sub)).toThrow(/DELETE \/x.*Call protect on that app first/)
+    const app = protect(new Hono()).route('/', protect(new Hono()).delete('/x', protect('purge:x'), passOn).delete('/x', ok))
+    expect([await statusOf(app, 'DELETE /x'), actionsOf(guard)]).toEqual([403, ['purge:x', 'delete:x']])
   })
 
   it('counts own checks of plain sub-apps, and inside an error handler of theirs', async () => {

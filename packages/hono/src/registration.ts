@@ -87,7 +87,7 @@ export class Registrations {
     const said = this.handlers.ownOf(handler)
     const registration = this.#registrationOf(method, path, said)
     const first = registration.size++ === 0
-    if (this.#call?.route === true && registration.own?.kind === 'open' && registration.size > 2) throw ambiguous(method, path)
+    if (this.#call?.route === true && registration.own !== undefined && registration.size > 2) throw ambiguous(method, path)
     if (said?.kind === 'check')
       return this.handlers.guard(PASS_ON, { own: said, registration: first ? registration : undefined })
     return this.handlers.guard(handler, { own: registration.own, registration, follows: !first })
@@ -229,8 +229,8 @@ function defaultErrorHandlerOf(app: Hono): unknown {
 
 function ambiguous(method: string, path: string): TypeError {
   return new TypeError(
-    `protect: ${method} ${path} of the app given to route() is open and has several handlers, of which it cannot be told any ` +
-      'more whether they were registered together. Call protect on that app first: const sub = protect(new Hono())',
+    `protect: ${method} ${path} of the app given to route() has a check of its own and several handlers, of which it cannot be ` +
+      'told any more whether they were registered together. Call protect on that app first: const sub = protect(new Hono())',
   )
 }
 
