@@ -24,10 +24,22 @@ function isResponse(value: unknown): value is Response {
   )
 }
 
+/** Whether `onDenied` gave an answer that a server can send: no plain object, no `Response.error()`, none that was sent before. */
+function isSendable(value: unknown): value is Response {
+  return (
+    isResponse(value) &&
+    typeof value.headers?.get === 'function' &&
+    value.status >= 200 &&
+    value.status <= 599 &&
+    value.bodyUsed === false
+  )
+}
+
 /** The answer to a denial: that of `onDenied` if it gives one, else core's. */
 export function denied(http: HonoGuard, c: Context, refusal: Refusal): Response | Promise<Response> {
   const { onDenied } = http.options
   const standard = () => new Response(refusal.body, { status: refusal.status, headers: { ...refusal.headers } })
+  const chosen = (own: unknown) => (isSendable(own) ? own : standard())
   const failed = (error: unknown) => {
     console.error('MeshGuard: onDenied failed, the default answer is sent:', error)
     return standard()
@@ -35,8 +47,8 @@ export function denied(http: HonoGuard, c: Context, refusal: Refusal): Response 
   if (onDenied === undefined) return standard()
   try {
     const answer = onDenied(refusal.decision, c)
-    if (isPromise(answer)) return within(http.timeoutMs(c), answer).then((own) => (isResponse(own) ? own : standard()), failed)
-    return isResponse(answer) ? answer : standard()
+    if (isPromise(answer)) return within(http.timeoutMs(c), answer).then(chosen, failed)
+    return chosen(answer)
   } catch (error) {
     return failed(error)
   }
