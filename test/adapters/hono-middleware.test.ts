@@ -71,7 +71,10 @@ describe('middleware', () => {
       await next()
       return c.text('secret')
     })
-    for (const path of ['/return', '/sync', '/assign', '/throw', '/after', '/both']) {
+    app.use('/throw-two-statuses', () => {
+      throw Object.assign(new Error('refused'), { status: 400, getResponse: () => new Response('secret') })
+    })
+    for (const path of ['/return', '/sync', '/assign', '/throw', '/after', '/both', '/throw-two-statuses']) {
       const answer = await ask(app, `GET ${path}`)
       expect([path, answer.status, answer.headers.get('location'), answer.headers.get('set-cookie')]).toEqual([
         path,
@@ -81,18 +84,22 @@ describe('middleware', () => {
       ])
       expect(answer.text).not.toContain('secret')
     }
-    expect(guard.decisions.map(({ code }) => code)).toEqual(Array(6).fill('unmapped'))
+    expect(guard.decisions.map(({ code }) => code)).toEqual(Array(7).fill('unmapped'))
   })
 
   it('may refuse by itself, and fail', async () => {
     const app = protectFor([]).protect(new Hono())
     app.use('/401', (c) => Promise.resolve(c.text('no', 401)))
+    app.use('/thrown', () => {
+      throw new HTTPException(401, { res: new Response('thrown') })
+    })
     app.use('/500', () => {
       throw new Error('broken')
     })
     expect([await statusOf(app, 'GET /401'), await statusOf(app, 'GET /500'), await statusOf(app, 'GET /404')]).toEqual([
       401, 500, 404,
     ])
+    expect(await ask(app, 'GET /thrown')).toMatchObject({ status: 401, text: 'thrown' })
   })
 
   it('may answer a preflight', async () => {

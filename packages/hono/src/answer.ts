@@ -130,10 +130,14 @@ function replaced(c: Context, replacement: Response): Response {
   return c.res
 }
 
-/** What {@link held} does for a middleware that throws its answer, as an `HTTPException` can. */
+/**
+ * What {@link held} does for a middleware that throws its answer, as an `HTTPException` can. Hono sends what `getResponse()`
+ * answers, whatever status the error itself names.
+ */
 export function heldError(http: HonoGuard, c: Context, error: unknown): unknown {
   if (isCovered(c) || typeof error !== 'object' || error === null || !('getResponse' in error)) throw error
-  const refuses = 'status' in error && typeof error.status === 'number' && error.status >= 400
-  if (refuses || typeof error.getResponse !== 'function') throw error
-  return held(http, c, error.getResponse())
+  if (typeof error.getResponse !== 'function') throw error
+  const answer: unknown = error.getResponse()
+  if (!isBelow400(answer)) throw error
+  return held(http, c, answer)
 }
