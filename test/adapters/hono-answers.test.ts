@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
-import { describe, expect, it } from 'vitest'
-import { ask, ok, protectFor } from './hono-tools.js'
+import { HTTPException } from 'hono/http-exception'
+import { describe, expect, it, vi } from 'vitest'
+import { ask, ok, protectFor, statusOf } from './hono-tools.js'
 
 describe('answers of onDenied', () => {
   it('are replaced by the default where they cannot be sent', async () => {
@@ -14,5 +15,28 @@ describe('answers of onDenied', () => {
         expect([answer.status, JSON.parse(answer.text).error]).toEqual([403, 'Forbidden'])
       }
     }
+  })
+})
+
+describe('an outcome that comes too late', () => {
+  it('runs no handler when a time-out has answered meanwhile', async () => {
+    let answer: (context: Record<string, unknown>) => void = () => {}
+    const context = new Promise<Record<string, unknown>>((resolve) => {
+      answer = resolve
+    })
+    const { guard, protect } = protectFor(['read:x'], { context: () => context })
+    const app = protect(new Hono())
+    const ran = vi.fn(ok)
+    let behind: Promise<void> | undefined
+    app.use(async (_c, next) => {
+      behind = next()
+      throw new HTTPException(504)
+    })
+    app.get('/x', ran)
+    expect(await statusOf(app, 'GET /x')).toBe(504)
+    answer({})
+    await behind
+    expect(guard.decisions.map(({ code }) => code)).toEqual(['allowed'])
+    expect(ran).not.toHaveBeenCalled()
   })
 })

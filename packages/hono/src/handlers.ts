@@ -75,7 +75,10 @@ export class Handlers {
       note.params = entry.params
       const outcome = http.check(entry.check, c)
       if (!isPromise(outcome)) return settle(c, next, outcome, route)
-      return outcome.then((late) => (hasLeft(c, late) ? new Response(null, { status: 499 }) : settle(c, next, late, route)))
+      const { finalized } = c
+      return outcome.then((late) =>
+        isTooLate(c, late, finalized) ? new Response(null, { status: 499 }) : settle(c, next, late, route),
+      )
     }
     const settle = (c: Context, next: Next, outcome: Outcome, route: RouterRoute | undefined): unknown => {
       const note = noteOf(c)
@@ -130,9 +133,9 @@ export class Handlers {
   }
 }
 
-/** Whether the client is gone, so that there is nobody to run a handler for. */
-function hasLeft(c: Context, outcome: Outcome): boolean {
-  return outcome.pass && c.req.raw.signal?.aborted === true
+/** Whether the client left, or something else answered it, while the outcome was waited for: there is nobody to run a handler for. */
+function isTooLate(c: Context, outcome: Outcome, wasFinalized: boolean): boolean {
+  return outcome.pass && (c.req.raw.signal?.aborted === true || (c.finalized && !wasFinalized))
 }
 
 /** A handler, and what Hono or an adapter has wrapped in it, the outermost first. */
