@@ -66,6 +66,20 @@ describe('Fastify: a route with a context', () => {
     expect([reply.statusCode, reply.json().error, asked]).toEqual([403, 'Forbidden', []])
   })
 
+  it('cannot be answered below 400 on the socket before the decision', async () => {
+    quiet()
+    const { app, protect, asked } = setUp(['write:orders'], withTotal)
+    const early = async (request: FastifyRequest, reply: FastifyReply) => {
+      if (!request.url.endsWith('?early')) return
+      reply.hijack()
+      reply.raw.end('leaked')
+    }
+    protect(app).post('/orders', { preValidation: early }, ok)
+    const reply = await call(app, 'POST', '/orders?early', order)
+    expect([reply.statusCode, reply.json().error, asked]).toEqual([403, 'Forbidden', []])
+    expect(await status(app, 'POST', '/orders', order)).toBe(200)
+  })
+
   it('or with a dynamic action reads the body, and authenticates before it is parsed', async () => {
     const { app, protect, actions } = setUp(['call:sum'])
     const dynamic = protect({ action: ({ body }) => `call:${(body as { method: string }).method}`, dynamic: true })

@@ -90,6 +90,7 @@ export class Hooks {
     if (!deferred || identified.outcome !== undefined) return this.#decide(identified, passage, done)
     if (passage.over) return
     passage.waiting = identified
+    this.#hold(passage)
     done()
   }
 
