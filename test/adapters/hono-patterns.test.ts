@@ -1,4 +1,5 @@
-import { Hono, type MiddlewareHandler } from 'hono'
+import { createProtect } from '@meshguard/hono'
+import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { hc } from 'hono/client'
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it, vi } from 'vitest'
 import { ask, ok, passOn, protectFor, statusOf } from './hono-tools.js'
@@ -119,6 +120,18 @@ describe('types', () => {
     expectTypeOf<Answer<typeof contact.$delete>>().toEqualTypeOf<{ gone: true }>()
     expectTypeOf<Answer<typeof client.health.$get>>().toEqualTypeOf<{ up: number }>()
     expect(protect.routes(app).map(({ pattern }) => pattern)).toEqual(['/contacts/:id', '/contacts/:id', '/health'])
+  })
+
+  it('the function that finds the guard is told the type of the environment, or asks for none', () => {
+    const { guard } = protectFor([])
+    createProtect((c: Context<{ Bindings: { KEY: string } }>) => {
+      expectTypeOf(c.env).toEqualTypeOf<{ KEY: string }>()
+      return guard
+    })
+    createProtect((c) => {
+      expectTypeOf(c.env).toBeAny()
+      return guard
+    })
   })
 
   it('an app keeps its environment, and a middleware its type', () => {

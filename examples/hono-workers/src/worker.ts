@@ -1,7 +1,7 @@
 /** A Worker whose policies are data in its bundle. Nothing is fetched or timed at import. */
 import { agentTokens, createGuard, fromPolicies, type Guard } from '@meshguard/core'
 import { agentOf, createProtect } from '@meshguard/hono'
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import policies from './policies.js'
 
 /** What wrangler binds. */
@@ -20,7 +20,7 @@ function guardFor(env: Env): Guard {
   })
 }
 
-const protect = createProtect((c) => guardFor(c.env))
+const protect = createProtect((c: Context<Bindings>) => guardFor(c.env))
 
 const app = protect(new Hono<Bindings>())
   .get('/health', protect.open('liveness probe'), (c) => c.json({ status: 'ok' }))

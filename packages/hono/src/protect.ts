@@ -76,7 +76,8 @@ export interface Protect {
  * Makes the function that protects Hono apps with a guard.
  *
  * @param guard The guard, or a function that finds it by the environment: it is called once for each `c.env` object, which is
- * what Workers need. On Node and Deno `c.env` belongs to one request: give the guard itself.
+ * what Workers need. On Node and Deno `c.env` belongs to one request: give the guard itself. Say the type of its parameter to
+ * have that of the environment: `createProtect((c: Context<{ Bindings: Env }>) => guardFor(c.env))`.
  * @throws TypeError naming the option that is wrong.
  *
  * @example
