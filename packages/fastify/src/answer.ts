@@ -1,4 +1,4 @@
-import type { Refusal } from '@meshguard/core/http'
+import { isPromise, type Refusal } from '@meshguard/core/http'
 import type { Passage } from './passage.js'
 import type { FastifyGuard } from './routes.js'
 
@@ -16,7 +16,7 @@ export function refuse(refusal: Refusal, passage: Passage, onDenied: OnDenied | 
   try {
     const settled = onDenied(refusal.decision, request, reply)
     if (settled === reply) return
-    if (!isThenable(settled)) return onDenied.length < 3 ? turn.end() : undefined
+    if (!isPromise(settled)) return onDenied.length < 3 ? turn.end() : undefined
     settled.then(
       () => turn.end(),
       (error) => turn.fail(error),
@@ -32,10 +32,6 @@ function answer(refusal: Refusal, passage: Passage) {
 }
 
 const asIs = (payload: unknown) => payload as string
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
-}
 
 /** The time that `onDenied` has to send something. When it is over and nothing was sent, the default answer goes out. */
 class Turn {

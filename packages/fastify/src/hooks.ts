@@ -1,5 +1,5 @@
 import type { Identified, Outcome, OwnCheck, OwnChecks, RouteCheck } from '@meshguard/core/http'
-import { holdAnswer } from '@meshguard/core/http'
+import { holdAnswer, isPromise } from '@meshguard/core/http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { refuse } from './answer.js'
 import type { Passage, Passages } from './passage.js'
@@ -132,10 +132,6 @@ export class Hooks {
       return outcome.pass ? undefined : outcome
     })
   }
-}
-
-function isPromise<T extends object>(value: T | Promise<T>): value is Promise<T> {
-  return 'then' in value
 }
 
 /** Without its query, which may hold secrets. */

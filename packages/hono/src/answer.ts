@@ -1,5 +1,5 @@
 import type { Decision } from '@meshguard/core'
-import type { HttpGuard, Refusal } from '@meshguard/core/http'
+import { type HttpGuard, isPromise, type Refusal } from '@meshguard/core/http'
 import type { Context, Next } from 'hono'
 import { isCovered, type Note, noteOf } from './note.js'
 
@@ -11,11 +11,6 @@ export interface HonoGuard extends HttpGuard<Context, [Context]> {
 
 /** A handler or middleware of Hono. */
 export type Step = (c: Context, next: Next) => unknown
-
-/** Whether a value is to be waited for. */
-export function isPromise(value: unknown): value is Promise<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
-}
 
 /** By its shape: on Node, answers of `fetch` are of another class than those made by the application. */
 function isResponse(value: unknown): value is Response {

@@ -1,8 +1,8 @@
-import type { Outcome, OwnCheck, OwnChecks, RouteCheck } from '@meshguard/core/http'
+import { isPromise, type Outcome, type OwnCheck, type OwnChecks, type RouteCheck } from '@meshguard/core/http'
 import type { Context, Next } from 'hono'
 import type { RouterRoute } from 'hono/types'
 import { COMPOSED_HANDLER } from 'hono/utils/constants'
-import { announced, denied, type HonoGuard, held, heldError, isPromise, type Step } from './answer.js'
+import { announced, denied, type HonoGuard, held, heldError, type Step } from './answer.js'
 import { noteOf } from './note.js'
 import { NOWHERE, type RoutePattern, readPattern } from './pattern.js'
 

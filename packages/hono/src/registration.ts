@@ -1,8 +1,9 @@
-import type { OwnCheck } from '@meshguard/core/http'
+import { isPromise, type OwnCheck } from '@meshguard/core/http'
 import type { Context, Hono } from 'hono'
 import type { H, RouterRoute } from 'hono/types'
-import { held, isPromise, type Step } from './answer.js'
+import { held, type Step } from './answer.js'
 import type { Handlers } from './handlers.js'
+import { ambiguous, coversNothing, opaque, underived } from './registration-errors.js'
 
 /** Handlers that are registered together. The check stands in front of the first. */
 interface Registration {
@@ -225,30 +226,4 @@ function defaultErrorHandlerOf(app: Hono): unknown {
   let base: object = Object.getPrototypeOf(app)
   while (Object.getPrototypeOf(base) !== Object.prototype) base = Object.getPrototypeOf(base)
   return Reflect.get(new (base.constructor as new () => object)(), 'errorHandler')
-}
-
-function ambiguous(method: string, path: string): TypeError {
-  return new TypeError(
-    `protect: ${method} ${path} of the app given to route() has a check of its own and several handlers, of which it cannot be ` +
-      'told any more whether they were registered together. Call protect on that app first: const sub = protect(new Hono())',
-  )
-}
-
-function opaque(path: unknown): TypeError {
-  const all = String(path).replace(/\/*$/, '/*')
-  return new TypeError(
-    `protect: what mount(${JSON.stringify(path)}, …) runs cannot be seen into. Write ` +
-      `app.all(${JSON.stringify(all)}, protect('verb:object'), (c) => handler(c.req.raw)), or wrap it: protect.open(reason, handler)`,
-  )
-}
-
-function underived(): TypeError {
-  return new TypeError("protect: in use() there is no route to derive an action from. Say it: protect('verb:object')")
-}
-
-function coversNothing(): TypeError {
-  return new TypeError(
-    'protect.open: in use() it needs the middleware that may answer: app.use(protect.open(reason, middleware)). ' +
-      'A route is opened where it is registered: app.get(path, protect.open(reason), handler)',
-  )
 }

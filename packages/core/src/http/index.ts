@@ -4,6 +4,7 @@
  *
  * @module
  */
+export { isPromise } from '../settle.js'
 export { bindController, type DecoratorArguments, decorate, isDecoratorCall } from './decorator.js'
 export { type AdapterGuard, createHttpGuard, type HttpGuard, type Identified } from './http-guard.js'
 export {
