@@ -140,13 +140,13 @@ export function compileResource(
   }
   const checked = dropped.some((segment) => segment.params.length > 0) ? parsed : segments
   return (params) => {
-    const values: string[] = []
+    let resource = ''
     for (const segment of checked) {
-      const value = fillSegment(segment, params)
+      const value = segment.params.length === 0 ? segment.source : fillSegment(segment, params)
       if (value === undefined) return undefined
-      if (value !== '') values.push(value)
+      if (value !== '') resource = resource === '' ? value : `${resource}/${value}`
     }
-    return values.join('/') || '/'
+    return resource || '/'
   }
 }
 

@@ -1,4 +1,4 @@
-import { isAgentId, parseTier } from '../agent.js'
+import { isAgentId, parseTier, vouchFor } from '../agent.js'
 import { AuthenticationError } from '../errors.js'
 import type { Agent } from '../types.js'
 
@@ -40,13 +40,14 @@ export function agentFromClaims(claims: Record<string, unknown>): Agent {
   if (!freezeJson(claims, MAX_METADATA_DEPTH + 1))
     throw new AuthenticationError('The token\'s claims are nested too deeply, or name "__proto__"')
   const [name, metadata] = [own(claims, 'name'), own(claims, 'metadata')]
-  return Object.freeze({
+  const agent = Object.freeze({
     id,
     name: typeof name === 'string' ? name : undefined,
     trustTier: parseTier(own(claims, Object.hasOwn(claims, 'tier') ? 'tier' : 'trust')) ?? 'unverified',
     tags: Object.freeze(tags),
     metadata: isObject(metadata) ? metadata : undefined,
   })
+  return vouchFor(agent)
 }
 
 function own(claims: Record<string, unknown>, claim: string): unknown {
