@@ -326,3 +326,25 @@ describe('patterns', () => {
     expect(() => protect.verify(app)).not.toThrow()
   })
 })
+
+describe('the client’s address', () => {
+  it.each([
+    [false, '127.0.0.1'],
+    [true, '203.0.113.7'],
+    ['loopback', '203.0.113.7'],
+    [0, '127.0.0.1'],
+  ])('is what Express says with "trust proxy" at %j, in a mounted app too', async (trusted, address) => {
+    const w = world(['*'])
+    const { app } = protectedApp(w)
+    app.set('trust proxy', trusted)
+    const inner = express()
+    app.use('/inner', inner)
+    app.get('/x', (req, res) => void res.json({ ran: req.ip }))
+    inner.get('/x', (req, res) => void res.json({ ran: req.ip }))
+    const get = await listen(app)
+    for (const target of ['/x', '/inner/x']) {
+      expect((await get(target, { 'x-forwarded-for': '203.0.113.7' })).ran).toBe(address)
+    }
+    expect(w.decided.map(({ request }) => request?.ip)).toEqual([address, address])
+  })
+})
