@@ -6,7 +6,7 @@
 import { AuthenticationError } from './errors.js'
 import { createGuard, type Guard } from './guard.js'
 import type { PolicyDocument } from './policy/policy.js'
-import { fromPolicies } from './sources/from-policies.js'
+import { fromPolicies, type PolicyInput } from './sources/from-policies.js'
 import type { Agent, Answer, AuditEvent, DecisionEvent, DecisionRequest, DecisionSource, Mode } from './types.js'
 
 /** A clock that stands still until it is moved. */
@@ -55,10 +55,12 @@ export interface TestGuardOptions {
   readonly allow?: readonly string[] | undefined
   /** Patterns that are denied, whatever is allowed. Default none. */
   readonly deny?: readonly string[] | undefined
+  /** Decide by these instead of `allow` and `deny`: for rules with conditions, times and rate limits. */
+  readonly policies?: PolicyInput | undefined
   /** Any token stands for this agent. Without it only tokens of {@link mintTestAgent} are good. */
   readonly as?: Agent | undefined
   readonly mode?: Mode | undefined
-  /** Default: the machine's. */
+  /** The time of `time` conditions and rate limits. Default: the machine's. */
   readonly clock?: TestClock | undefined
 }
 
@@ -78,10 +80,11 @@ export interface TestGuard extends Guard {
  * const decision = await guard.check('read:contacts', { token }) // allowed
  * ```
  */
-export function createTestGuard({ allow = [], deny = [], as, mode, clock }: TestGuardOptions = {}): TestGuard {
+export function createTestGuard(options: TestGuardOptions = {}): TestGuard {
+  const { allow = [], deny = [], policies = policyOf(allow, deny), as, mode, clock } = options
   const decisions: DecisionEvent[] = []
   const guard = createGuard({
-    source: onClock(fromPolicies(policyOf(allow, deny)), clock),
+    source: onClock(fromPolicies(policies), clock),
     authenticate: (token) => agentOf(token, as),
     mode,
     audit: (event: AuditEvent) => {
