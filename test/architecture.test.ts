@@ -163,7 +163,16 @@ describe('size', () => {
     return gzipSync(outputFiles[0]?.contents ?? new Uint8Array(), { level: 9 }).length
   }
 
-  it('core as a whole bundles below 39 KB with zod/mini and jose, and below 25 KB without them', async () => {
+  // Both are aims that core does not reach yet: each turns red once it does, and then loses its `.fails`.
+  it.fails('core as a whole bundles below 25 KB with zod/mini and jose', async () => {
+    expect(await gzipped('export * from "@meshguard/core"', [])).toBeLessThan(25 * 1024)
+  })
+
+  it.fails('core as a whole bundles below 12 KB without zod/mini and jose', async () => {
+    expect(await gzipped('export * from "@meshguard/core"', LIBRARIES)).toBeLessThan(12 * 1024)
+  })
+
+  it('core as a whole does not grow past 39 KB with zod/mini and jose, and 25 KB without them', async () => {
     expect(await gzipped('export * from "@meshguard/core"', [])).toBeLessThan(39 * 1024)
     expect(await gzipped('export * from "@meshguard/core"', LIBRARIES)).toBeLessThan(25 * 1024)
   })
