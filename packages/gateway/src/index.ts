@@ -1,0 +1,6 @@
+/**
+ * The self-hosted gateway.
+ *
+ * @module
+ */
+export type { GatewayConfig } from './config.js'
