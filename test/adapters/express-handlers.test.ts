@@ -2,6 +2,7 @@ import { createProtect, type Protect } from '@meshguard/express'
 import express, { type ErrorRequestHandler, type RequestHandler, Router } from 'express'
 import { describe, expect, it } from 'vitest'
 import { listen, noToken, protectedApp, says, world } from './express-tools.js'
+import { OLDEST } from './oldest.js'
 
 describe('use with a path', () => {
   it('throws at that line for what cannot be seen into, and prints the line to write', () => {
@@ -303,21 +304,24 @@ describe('a refusal', () => {
 })
 
 describe('one protect and another', () => {
-  it('on one app, or on an app and a router in it, throws, since one guard would never be asked', async () => {
-    const one = world(['read:admin/x'])
-    const [first, second] = [createProtect(one.guard), createProtect(world(['read:admin/x']).guard)]
-    const router = first(Router())
-    router.get('/x', says('x'))
-    const app = second(express())
-    const filled = express().use('/admin', Router().use(router))
-    for (const twice of [() => second(router), () => app.use('/admin', router), () => second(filled)]) {
-      expect(twice).toThrow(/another createProtect/)
-    }
-    const get = await listen(filled)
-    expect((await get('/admin/x')).status).toBe(403)
-    expect((await (await listen(app))('/admin/x')).status).toBe(404)
-    expect(one.asked).toEqual([])
-  })
+  it.skipIf(OLDEST /* router 2.2 keeps no patterns, so protect throws */)(
+    'on one app, or on an app and a router in it, throws, since one guard would never be asked',
+    async () => {
+      const one = world(['read:admin/x'])
+      const [first, second] = [createProtect(one.guard), createProtect(world(['read:admin/x']).guard)]
+      const router = first(Router())
+      router.get('/x', says('x'))
+      const app = second(express())
+      const filled = express().use('/admin', Router().use(router))
+      for (const twice of [() => second(router), () => app.use('/admin', router), () => second(filled)]) {
+        expect(twice).toThrow(/another createProtect/)
+      }
+      const get = await listen(filled)
+      expect((await get('/admin/x')).status).toBe(403)
+      expect((await (await listen(app))('/admin/x')).status).toBe(404)
+      expect(one.asked).toEqual([])
+    },
+  )
 
   it('a mount that fails leaves nothing unseen behind it', () => {
     const { app } = protectedApp(world())

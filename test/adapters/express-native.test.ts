@@ -2,6 +2,7 @@ import { createProtect } from '@meshguard/express'
 import express, { Router } from 'express'
 import { describe, expect, it } from 'vitest'
 import { listen, noToken, protectedApp, says, statusesOf, world } from './express-tools.js'
+import { OLDEST } from './oldest.js'
 
 describe('mount chains', () => {
   it('follows nested routers and parameters at every level, in any case and with a trailing slash', async () => {
@@ -157,21 +158,24 @@ describe('apps in apps', () => {
     expect([mountedOn === app, inner.mountpath, inner.path()]).toEqual([true, '/inner', '/inner'])
   })
 
-  it('protects an app that a router mounts, and holds back answers behind it', async () => {
-    const w = world(['read:r/inner/x'])
-    const { app } = protectedApp(w)
-    const router = Router()
-    const inner = express()
-    inner.get('/x', says('x'))
-    router.use('/inner', inner)
-    app.use('/r', router)
-    app.use((_req, res) => {
-      res.send('leak')
-    })
-    const get = await listen(app)
-    expect((await get('/r/inner/x')).status).toBe(200)
-    expect((await get('/r/inner/nothing')).status).toBe(403)
-  })
+  it.skipIf(OLDEST /* router 2.2 keeps no patterns, so protect throws */)(
+    'protects an app that a router mounts, and holds back answers behind it',
+    async () => {
+      const w = world(['read:r/inner/x'])
+      const { app } = protectedApp(w)
+      const router = Router()
+      const inner = express()
+      inner.get('/x', says('x'))
+      router.use('/inner', inner)
+      app.use('/r', router)
+      app.use((_req, res) => {
+        res.send('leak')
+      })
+      const get = await listen(app)
+      expect((await get('/r/inner/x')).status).toBe(200)
+      expect((await get('/r/inner/nothing')).status).toBe(403)
+    },
+  )
 
   it('holds back the answers of an unprotected app that middleware calls by hand', async () => {
     const { app } = protectedApp(world(['*']))
@@ -196,34 +200,37 @@ describe('apps in apps', () => {
 })
 
 describe('what is there already', () => {
-  it('is checked: routes, chains, app.all, own checks, routers in routers', async () => {
-    const w = world(['read:a', 'read:own', 'read:deep/x', 'delete:all'])
-    const protect = createProtect(w.guard)
-    const app = express()
-    const [outer, inner] = [Router(), Router()]
-    app.get('/a', (_req, _res, next) => next(), says('a'))
-    app.route('/chain').get(says('chain')).post(says('chain'))
-    app.all('/all', says('all'))
-    app.get('/own', protect('read:own'), says('own'))
-    app.get('/open', protect.open('probe'), says('open'))
-    inner.get('/x', says('x'))
-    outer.use(inner)
-    app.use('/deep', outer)
-    protect(app)
-    const get = await listen(app)
-    expect(await statusesOf(get, '/a', '/own', '/open', '/deep/x', 'DELETE /all')).toEqual([200, 200, 200, 200, 200])
-    expect(await statusesOf(get, '/chain', 'POST /chain', '/all', 'PROPFIND /all')).toEqual([403, 403, 403, 403])
-    expect((await get('OPTIONS /all', { origin: 'https://a', 'access-control-request-method': 'GET' })).body).not.toContain(
-      'ran',
-    )
-    expect(protect.routes(app)).toContainEqual({ method: 'GET', pattern: '/deep/x', action: 'read:deep/x' })
-    expect(
-      protect
-        .routes(app)
-        .filter(({ pattern }) => pattern === '/all')
-        .map(({ method }) => method),
-    ).toEqual(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
-  })
+  it.skipIf(OLDEST /* router 2.2 keeps no patterns, so protect throws */)(
+    'is checked: routes, chains, app.all, own checks, routers in routers',
+    async () => {
+      const w = world(['read:a', 'read:own', 'read:deep/x', 'delete:all'])
+      const protect = createProtect(w.guard)
+      const app = express()
+      const [outer, inner] = [Router(), Router()]
+      app.get('/a', (_req, _res, next) => next(), says('a'))
+      app.route('/chain').get(says('chain')).post(says('chain'))
+      app.all('/all', says('all'))
+      app.get('/own', protect('read:own'), says('own'))
+      app.get('/open', protect.open('probe'), says('open'))
+      inner.get('/x', says('x'))
+      outer.use(inner)
+      app.use('/deep', outer)
+      protect(app)
+      const get = await listen(app)
+      expect(await statusesOf(get, '/a', '/own', '/open', '/deep/x', 'DELETE /all')).toEqual([200, 200, 200, 200, 200])
+      expect(await statusesOf(get, '/chain', 'POST /chain', '/all', 'PROPFIND /all')).toEqual([403, 403, 403, 403])
+      expect((await get('OPTIONS /all', { origin: 'https://a', 'access-control-request-method': 'GET' })).body).not.toContain(
+        'ran',
+      )
+      expect(protect.routes(app)).toContainEqual({ method: 'GET', pattern: '/deep/x', action: 'read:deep/x' })
+      expect(
+        protect
+          .routes(app)
+          .filter(({ pattern }) => pattern === '/all')
+          .map(({ method }) => method),
+      ).toEqual(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
+    },
+  )
 
   it('throws and says "call protect first" for what cannot be read, each time it is asked', () => {
     const protect = createProtect(world().guard)
@@ -238,44 +245,50 @@ describe('what is there already', () => {
     expect(() => protect(express()).use('/r', nested)).toThrow(/call protect first/i)
   })
 
-  it('accepts an opaque mount that had its check, and leaves middleware and error handlers alone', async () => {
-    const w = world(['read:static'])
-    const protect = createProtect(w.guard)
-    const app = express()
-    app.use(express.json())
-    app.use('/static', protect('read:static'), says('static'))
-    app.use('/shared', protect.open('assets'), says('shared'))
-    app.use('/x', ((_error, _req, res, _next) => res.sendStatus(500)) as express.ErrorRequestHandler)
-    protect(app)
-    const get = await listen(app)
-    expect((await get('/static/a')).status).toBe(200)
-    expect((await get('/static/a', noToken)).status).toBe(401)
-    expect((await get('/shared/a', noToken)).status).toBe(200)
-    expect(w.asked).toEqual(['read:static static'])
-    expect(protect.routes(app)).toEqual([
-      { method: 'ALL', pattern: '/static', action: 'read:static', declared: true },
-      { method: 'ALL', pattern: '/shared', open: 'assets' },
-    ])
-  })
+  it.skipIf(OLDEST /* router 2.2 keeps no patterns, so protect throws */)(
+    'accepts an opaque mount that had its check, and leaves middleware and error handlers alone',
+    async () => {
+      const w = world(['read:static'])
+      const protect = createProtect(w.guard)
+      const app = express()
+      app.use(express.json())
+      app.use('/static', protect('read:static'), says('static'))
+      app.use('/shared', protect.open('assets'), says('shared'))
+      app.use('/x', ((_error, _req, res, _next) => res.sendStatus(500)) as express.ErrorRequestHandler)
+      protect(app)
+      const get = await listen(app)
+      expect((await get('/static/a')).status).toBe(200)
+      expect((await get('/static/a', noToken)).status).toBe(401)
+      expect((await get('/shared/a', noToken)).status).toBe(200)
+      expect(w.asked).toEqual(['read:static static'])
+      expect(protect.routes(app)).toEqual([
+        { method: 'ALL', pattern: '/static', action: 'read:static', declared: true },
+        { method: 'ALL', pattern: '/shared', open: 'assets' },
+      ])
+    },
+  )
 
-  it('opens one handler behind protect.open and covers nothing behind an error handler, as it cannot tell calls of use apart', async () => {
-    const protect = createProtect(world().guard)
-    const open = () => protect.open('assets')
-    const pass: express.RequestHandler = (_req, _res, next) => next()
-    const recovers: express.ErrorRequestHandler = (_error, _req, _res, next) => next()
-    for (const app of [
-      express().use('/x', open(), pass).use('/x', says('second')),
-      express().use('/x', open(), pass).get('/y', says('y')).use('/x', says('second')),
-      express().use('/x', open(), Router()),
-      express().use('/x', open()),
-      express().use(open(), says('all')),
-      express().use('/x', protect('a:b'), recovers, says('second')),
-    ]) {
-      expect(() => protect(app)).toThrow(/call protect first/i)
-    }
-    const app = protect(express().use('/x', open(), pass).use(says('behind')))
-    expect((await (await listen(app))('/x', noToken)).status).toBe(403)
-  })
+  it.skipIf(OLDEST /* router 2.2 keeps no patterns, so protect throws */)(
+    'opens one handler behind protect.open and covers nothing behind an error handler, as it cannot tell calls of use apart',
+    async () => {
+      const protect = createProtect(world().guard)
+      const open = () => protect.open('assets')
+      const pass: express.RequestHandler = (_req, _res, next) => next()
+      const recovers: express.ErrorRequestHandler = (_error, _req, _res, next) => next()
+      for (const app of [
+        express().use('/x', open(), pass).use('/x', says('second')),
+        express().use('/x', open(), pass).get('/y', says('y')).use('/x', says('second')),
+        express().use('/x', open(), Router()),
+        express().use('/x', open()),
+        express().use(open(), says('all')),
+        express().use('/x', protect('a:b'), recovers, says('second')),
+      ]) {
+        expect(() => protect(app)).toThrow(/call protect first/i)
+      }
+      const app = protect(express().use('/x', open(), pass).use(says('behind')))
+      expect((await (await listen(app))('/x', noToken)).status).toBe(403)
+    },
+  )
 })
 
 describe('patterns', () => {

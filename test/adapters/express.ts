@@ -2,6 +2,7 @@ import { agentOf, createProtect, decisionOf } from '@meshguard/express'
 import express, { type NextFunction, type Request, type Response, type Router } from 'express'
 import { facts, type Kit, type NativeTools, type Site } from '../contracts/adapter/build.js'
 import type { Effect } from '../contracts/adapter/spec.js'
+import { OLDEST } from './oldest.js'
 
 type Method = 'get' | 'all'
 type Handlers = express.RequestHandler[]
@@ -50,6 +51,8 @@ export const kit: Kit = {
     'use-path',
     'mount-check',
     'wildcard-value',
+    // router 2.2 keeps no patterns: protect throws
+    ...(OLDEST ? [] : (['nested-mounts'] as const)),
     'express:app-in-app',
     'express:route-chain',
     'express:array-path',

@@ -44,6 +44,7 @@ function site(native: FastifyInstance): Site {
 export const kit: Kit = {
   name: 'fastify',
   features: new Set([
+    'nested-mounts',
     'wildcard-value',
     'fastify:early-plugin',
     'fastify:early-own-check',

@@ -1,12 +1,12 @@
 import { Hono, type MiddlewareHandler } from 'hono'
 import { every } from 'hono/combine'
-import { mount } from 'hono/mount'
 import { LinearRouter } from 'hono/router/linear-router'
 import { PatternRouter } from 'hono/router/pattern-router'
 import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { TrieRouter } from 'hono/router/trie-router'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { actionsOf, ask, ok, passOn, protectFor, statusOf } from './hono-tools.js'
+import { OLDEST } from './oldest.js'
 
 beforeEach(() => {
   vi.spyOn(console, 'error').mockImplementation(() => {})
@@ -264,12 +264,17 @@ describe('what cannot be seen into', () => {
     const app = protect(new Hono())
     expect(() => app.mount('/legacy', legacy)).toThrow(/app\.all\("\/legacy\/\*", protect\('verb:object'\)/)
     app.mount('/open', protect.open('a public archive', legacy))
-    app.all('/seen/*', mount(legacy))
-    app.all('/unseen/*', mount(legacy))
-    const statuses = []
-    for (const path of ['/legacy', '/open/x', '/seen/x', '/unseen/x']) statuses.push(await statusOf(app, `GET ${path}`))
-    expect(statuses).toEqual([404, 200, 200, 403])
+    expect([await statusOf(app, 'GET /legacy'), await statusOf(app, 'GET /open/x')]).toEqual([404, 200])
     expect(protect.routes(app)[0]).toEqual({ method: 'ALL', pattern: '/open/*', open: 'a public archive' })
+  })
+
+  it.skipIf(OLDEST /* hono 4.8 has no hono/mount */)('a handler of hono/mount is a route like any other', async () => {
+    const entry: string = 'hono/mount'
+    const { mount } = (await import(entry)) as typeof import('hono/mount')
+    const { protect } = protectFor(['read:seen'])
+    const legacy = mount(() => new Response('legacy'))
+    const app = protect(new Hono()).all('/seen/*', legacy).all('/unseen/*', legacy)
+    expect([await statusOf(app, 'GET /seen/x'), await statusOf(app, 'GET /unseen/x')]).toEqual([200, 403])
   })
 
   it('an app that is protected by two guards asks both', async () => {

@@ -49,6 +49,7 @@ const routersOf = new WeakMap<Site, Map<string, Hono>>()
 export const kit: Kit = {
   name: 'hono',
   features: new Set([
+    'nested-mounts',
     'next',
     'routers',
     'opaque-middleware',

@@ -5,6 +5,7 @@ import Koa, { type Next } from 'koa'
 import { describe, expect, test } from 'vitest'
 import { canonicalPattern } from '../../packages/koa/src/pattern.js'
 import { protectFor, quiet, says, serve } from './koa-tools.js'
+import { OLDEST } from './oldest.js'
 
 describe('routes and the layers that are dispatched', () => {
   test('a router that was filled before it is protected is guarded like one that is filled after', async () => {
@@ -119,16 +120,19 @@ describe('routes and the layers that are dispatched', () => {
     expect(asked.map(({ action }) => action)).toEqual(['read:a/items', 'read:b/items', 'read:late/a/items'])
   })
 
-  test('a router that is a handler of a route is protected in turn', async () => {
-    const { protect } = protectFor(['read:x'])
-    const inner = new Router()
-    inner.get('/x/secret', says('secret'))
-    const router = protect(new Router())
-    router.get('/x{/*rest}', inner.routes() as never)
-    const request = await serve(protect(new Koa()).use(router.routes()))
-    expect((await request('GET /x/secret')).status).toBe(403)
-    expect(protect.routes(router).map(({ action }) => action)).toEqual(['read:x', 'read:x/secret'])
-  })
+  test.skipIf(OLDEST /* router 13 spells wildcards in another way */)(
+    'a router that is a handler of a route is protected in turn',
+    async () => {
+      const { protect } = protectFor(['read:x'])
+      const inner = new Router()
+      inner.get('/x/secret', says('secret'))
+      const router = protect(new Router())
+      router.get('/x{/*rest}', inner.routes() as never)
+      const request = await serve(protect(new Koa()).use(router.routes()))
+      expect((await request('GET /x/secret')).status).toBe(403)
+      expect(protect.routes(router).map(({ action }) => action)).toEqual(['read:x', 'read:x/secret'])
+    },
+  )
 
   test('routerPath decides which layer runs, and that layer is what is checked', async () => {
     const { protect, asked } = protectFor(['read:public'])
@@ -208,20 +212,23 @@ describe('routes and the layers that are dispatched', () => {
     expect(() => protect(nested).prefix('/orgs/:id')).toThrow(/:id/)
   })
 
-  test('wildcards and optional groups give the resource that the handler sees', async () => {
-    const { protect, asked } = protectFor(['read:files', 'read:reports'])
-    const router = protect(new Router())
-    router.get('/files/*path', says('file'))
-    router.get('/reports{/:year}', says('report'))
-    router.get('/pages{/static}', says('page'))
-    const request = await serve(protect(new Koa()).use(router.routes()))
-    expect((await request('GET /files/a/b.txt')).status).toBe(200)
-    expect((await request('GET /files/a%2F..%2Fb')).status).toBe(400)
-    expect((await request('GET /reports')).status).toBe(200)
-    expect((await request('GET /reports/2026')).status).toBe(200)
-    expect((await request('GET /pages')).status).toBe(403)
-    expect(asked.map(({ resource }) => resource)).toEqual(['files/a/b.txt', 'reports', 'reports/2026'])
-  })
+  test.skipIf(OLDEST /* router 13 spells wildcards in another way */)(
+    'wildcards and optional groups give the resource that the handler sees',
+    async () => {
+      const { protect, asked } = protectFor(['read:files', 'read:reports'])
+      const router = protect(new Router())
+      router.get('/files/*path', says('file'))
+      router.get('/reports{/:year}', says('report'))
+      router.get('/pages{/static}', says('page'))
+      const request = await serve(protect(new Koa()).use(router.routes()))
+      expect((await request('GET /files/a/b.txt')).status).toBe(200)
+      expect((await request('GET /files/a%2F..%2Fb')).status).toBe(400)
+      expect((await request('GET /reports')).status).toBe(200)
+      expect((await request('GET /reports/2026')).status).toBe(200)
+      expect((await request('GET /pages')).status).toBe(403)
+      expect(asked.map(({ resource }) => resource)).toEqual(['files/a/b.txt', 'reports', 'reports/2026'])
+    },
+  )
 })
 
 describe('patterns', () => {
@@ -268,15 +275,18 @@ describe('patterns', () => {
     )
   })
 
-  test('a parameter that an earlier layer left behind is in the resource, since the handler is given it', async () => {
-    const { protect, asked } = protectFor(['read:/', 'read:contacts'])
-    const router = protect(new Router())
-    router.get('/:id', protect('read:contacts'), (_ctx, next) => next())
-    router.get('/contacts{/:id}', (ctx) => {
-      ctx.body = String(ctx['params'].id)
-    })
-    const request = await serve(new Koa().use(router.routes()))
-    expect(await (await request('GET /contacts')).text()).toBe('contacts')
-    expect(asked.map(({ resource }) => resource)).toEqual(['contacts', 'contacts/contacts'])
-  })
+  test.skipIf(OLDEST /* router 13 spells optional groups in another way */)(
+    'a parameter that an earlier layer left behind is in the resource, since the handler is given it',
+    async () => {
+      const { protect, asked } = protectFor(['read:/', 'read:contacts'])
+      const router = protect(new Router())
+      router.get('/:id', protect('read:contacts'), (_ctx, next) => next())
+      router.get('/contacts{/:id}', (ctx) => {
+        ctx.body = String(ctx['params'].id)
+      })
+      const request = await serve(new Koa().use(router.routes()))
+      expect(await (await request('GET /contacts')).text()).toBe('contacts')
+      expect(asked.map(({ resource }) => resource)).toEqual(['contacts', 'contacts/contacts'])
+    },
+  )
 })

@@ -32,6 +32,7 @@ export const mounts: readonly Case[] = [
   },
   {
     title: 'routers in routers, with parameters at every level',
+    needs: ['nested-mounts'],
     app: {
       ...app(['read:o/teams/contacts'], { mount: '/o/:org', router: 'a' }),
       routers: {

@@ -13,6 +13,8 @@ export type Feature =
   | 'use-path'
   /** All middleware looks alike, and `protect.open(reason, middleware)` wraps one. */
   | 'opaque-middleware'
+  /** A router that was mounted before it was protected can be read. */
+  | 'nested-mounts'
   /** Checks can stand in front of a mounted router. */
   | 'mount-check'
   /** A wildcard hands its value over. */
