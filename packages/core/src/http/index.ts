@@ -1,10 +1,12 @@
 /**
  * What an adapter needs, for every framework the same: route facts in, outcome out. Adapters for other frameworks can be
- * written against this entry alone.
+ * written against this entry alone. Checks of options, and trace IDs, for whatever else speaks HTTP with a gateway.
  *
  * @module
  */
+export { assertFunction, assertMs, assertOneOf, assertOptions } from '../options.js'
 export { isPromise } from '../settle.js'
+export { isTraceId, newTraceId } from '../trace.js'
 export { bindController, type DecoratorArguments, decorate, isDecoratorCall } from './decorator.js'
 export { type AdapterGuard, createHttpGuard, type HttpGuard, type Identified } from './http-guard.js'
 export {
