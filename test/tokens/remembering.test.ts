@@ -127,15 +127,15 @@ describe('isRevoked', () => {
 })
 
 describe('The memory of tokens', () => {
-  const verified = (): Verified => ({
-    agent: { id: 'a', trustTier: 'verified' },
+  const verified = (): Verified<object> => ({
+    value: { id: 'a', trustTier: 'verified' },
     claims: {},
     notBefore: 0,
     notAfter: Number.POSITIVE_INFINITY,
   })
 
   test('never holds more than its limit', () => {
-    const memory = new TokenMemory(100)
+    const memory = new TokenMemory<object>(100)
     let most = 0
     for (let i = 0; i < 1000; i++) {
       memory.add(`t${i}`, verified())
@@ -147,7 +147,7 @@ describe('The memory of tokens', () => {
   })
 
   test('keeps what is asked for while others come and go', () => {
-    const memory = new TokenMemory(100)
+    const memory = new TokenMemory<object>(100)
     const kept = memory.add('kept', verified())
     for (let i = 0; i < 10_000; i++) {
       memory.add(`t${i}`, verified())
@@ -157,7 +157,7 @@ describe('The memory of tokens', () => {
   })
 
   test('keeps the first of two that were verified at once', () => {
-    const memory = new TokenMemory()
+    const memory = new TokenMemory<object>()
     const first = memory.add('t', verified())
     expect(memory.add('t', verified())).toBe(first)
   })

@@ -1,12 +1,14 @@
-import { errors, type JSONWebKeySet, type JWK, type JWSHeaderParameters, jwtVerify } from 'jose'
-import { AuthenticationError, MeshGuardError, UnavailableError } from '../errors.js'
+import type { JSONWebKeySet, JWK } from 'jose'
+import { AuthenticationError, UnavailableError } from '../errors.js'
 import { assertFunction, assertOptions } from '../options.js'
+import { isPromise } from '../settle.js'
 import type { Agent, Authenticate } from '../types.js'
 import { type AgentClaims, agentFromClaims } from './claims.js'
-import { type KeyRing, type KeySource, keySetSource, publicKeySource, secretSource } from './key-ring.js'
+import { type KeySource, keySetSource, publicKeySource, secretSource } from './key-ring.js'
 import { asymmetricKey, ED25519, ES256, HS256, secretKey } from './keys.js'
 import type { Verified } from './memory.js'
-import { audienceOf, issuerOf, MAX_TOKEN, secondsOf } from './options.js'
+import { audienceOf, issuerOf, secondsOf } from './options.js'
+import { type TokenRules, tokenVerifier } from './verify.js'
 
 /** The keys of {@link agentTokens}: exactly one of `jwks`, `publicKey` and `secret`. Ed25519, ES256 (P-256) or HS256. */
 export type AgentTokenKeys =
@@ -51,8 +53,6 @@ export type AgentTokensOptions = AgentTokenKeys & {
 }
 
 const WHERE = 'agentTokens'
-const TOLERANCE_S = 5
-const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/
 const OPTIONS = ['jwks', 'publicKey', 'secret', 'issuer', 'audience', 'maxTokenAgeMs', 'isRevoked', 'clock']
 
 /**
@@ -78,38 +78,16 @@ const OPTIONS = ['jwks', 'publicKey', 'secret', 'issuer', 'audience', 'maxTokenA
  * ```
  */
 export function agentTokens(options: AgentTokensOptions): Authenticate {
-  const rules = rulesOf(options)
-  const source = keySourceOf(options)
-  const { clock } = rules
+  const verify = tokenVerifier(keySourceOf(options), rulesOf(options), agentFromClaims)
   const admit = admission(options.isRevoked)
 
-  const verifyNew = async (token: string, now: number): Promise<Agent> => {
-    const ring = await source.load(now)
-    const verified = ring.remembered.get(token) ?? (await verify(token, ring, source, rules))
-    return admit(verified, clock())
-  }
-
   return function authenticate(token) {
-    if (typeof token !== 'string' || token.length > MAX_TOKEN)
-      throw new AuthenticationError('The token is no string of at most 8 KiB')
-    const now = clock()
-    const remembered = source.current(now)?.remembered.get(token)
-    if (remembered !== undefined) return admit(remembered, now)
-    if (!COMPACT.test(token)) throw new AuthenticationError('The token is not a JWT: three parts of base64url')
-    return verifyNew(token, now)
+    const verified = verify(token)
+    return isPromise(verified) ? verified.then(admit) : admit(verified)
   }
 }
 
-/** The options that a token is held against, copied. */
-interface Rules {
-  readonly algorithms: string[]
-  readonly issuer: string
-  readonly audience: string[] | undefined
-  readonly maxAgeS: number
-  readonly clock: () => number
-}
-
-function rulesOf(options: AgentTokensOptions): Rules {
+function rulesOf(options: AgentTokensOptions): TokenRules {
   assertOptions(WHERE, options, OPTIONS)
   const { secret, issuer, audience, maxTokenAgeMs, isRevoked, clock = Date.now } = options
   assertFunction(WHERE, 'isRevoked', isRevoked)
@@ -123,7 +101,7 @@ function rulesOf(options: AgentTokensOptions): Rules {
   })
 }
 
-function keySourceOf({ jwks, publicKey, secret }: AgentTokensOptions): KeySource {
+function keySourceOf({ jwks, publicKey, secret }: AgentTokensOptions): KeySource<Agent> {
   if ([jwks, publicKey, secret].filter((key) => key !== undefined).length !== 1) {
     throw new TypeError('agentTokens: needs exactly one of jwks, publicKey and secret')
   }
@@ -134,7 +112,7 @@ function keySourceOf({ jwks, publicKey, secret }: AgentTokensOptions): KeySource
 }
 
 /** Answers with the agent of a verified token, or refuses it: what is looked at on every request. */
-type Admit = (verified: Verified, now: number) => Agent | Promise<Agent>
+type Admit = (verified: Verified<Agent>) => Agent | Promise<Agent>
 
 function admission(isRevoked: AgentTokensOptions['isRevoked']): Admit {
   const failed = (cause?: unknown): UnavailableError => new UnavailableError('isRevoked gave no answer', { cause })
@@ -142,85 +120,22 @@ function admission(isRevoked: AgentTokensOptions['isRevoked']): Admit {
     if (revoked === false) return agent
     throw revoked === true ? new AuthenticationError('The token is revoked') : failed()
   }
-  const ask = ({ agent, claims }: Verified): unknown => {
+  const ask = ({ value: agent, claims }: Verified<Agent>): unknown => {
     try {
       return isRevoked?.(agent, claims)
     } catch (cause) {
       throw failed(cause)
     }
   }
-  return (verified, now) => {
-    if (!(now < verified.notAfter)) throw new AuthenticationError('The token has expired')
-    if (!(now >= verified.notBefore)) throw new AuthenticationError('The token is not valid yet')
-    if (isRevoked === undefined) return verified.agent
+  return (verified) => {
+    if (isRevoked === undefined) return verified.value
     const revoked = ask(verified)
-    if (typeof revoked === 'boolean') return settle(verified.agent, revoked)
+    if (typeof revoked === 'boolean') return settle(verified.value, revoked)
     return Promise.resolve(revoked).then(
-      (answer) => settle(verified.agent, answer),
+      (answer) => settle(verified.value, answer),
       (cause) => {
         throw failed(cause)
       },
     )
   }
-}
-
-/** Verifies a token that is not remembered, and remembers it with the keys that it was verified by. */
-async function verify(token: string, loaded: KeyRing, source: KeySource, rules: Rules): Promise<Verified> {
-  const { issuer, audience, algorithms, maxAgeS, clock } = rules
-  let ring = loaded
-  const keyFor = async (header: JWSHeaderParameters): Promise<CryptoKey> => {
-    const { kid, alg } = checkHeader(header)
-    let key = ring.find(kid, alg)
-    if (key === undefined && kid !== undefined) {
-      ring = await source.renew(clock())
-      key = ring.find(kid, alg)
-    }
-    if (key === undefined) throw new AuthenticationError('No key is known for the token ("kid", "alg")')
-    if (!key.algorithm.headers.includes(alg)) throw new AuthenticationError('The token\'s "alg" is not the one of its key')
-    return key.load()
-  }
-  const { payload } = await jwtVerify(token, keyFor, {
-    algorithms,
-    issuer,
-    ...(audience && { audience }),
-    requiredClaims: ['sub', 'iss', 'iat', 'exp'],
-    maxTokenAge: maxAgeS,
-    clockTolerance: TOLERANCE_S,
-    currentDate: new Date(clock()),
-  }).catch((error: unknown) => {
-    throw refusal(error)
-  })
-  return ring.remembered.add(token, verifiedFrom(payload, maxAgeS))
-}
-
-/** @throws AuthenticationError for a header that is signed, but not one of an agent's token. */
-function checkHeader({ alg, kid, typ, crit }: JWSHeaderParameters): { alg: string; kid: string | undefined } {
-  const type = typeof typ === 'string' ? typ.toLowerCase() : ''
-  if (!['jwt', 'at+jwt', 'application/jwt', 'application/at+jwt'].includes(type)) {
-    throw new AuthenticationError('The token\'s "typ" is neither JWT nor at+jwt')
-  }
-  if (crit !== undefined) throw new AuthenticationError('The token needs an extension ("crit") that is not known here')
-  if (kid !== undefined && typeof kid !== 'string') throw new AuthenticationError('The token\'s "kid" is not a string')
-  return { alg: alg as string, kid }
-}
-
-/** What went wrong, without what the token says. Only an error that jose raises for a token is about the token. */
-function refusal(error: unknown): MeshGuardError {
-  if (error instanceof MeshGuardError) return error
-  if (error instanceof errors.JOSENotSupported)
-    return new AuthenticationError('The token needs an extension ("crit") that is not known here')
-  if (error instanceof errors.JOSEError) return new AuthenticationError(`The token is refused: ${error.message}`)
-  return new UnavailableError('The token could not be verified', { cause: error })
-}
-
-function verifiedFrom(payload: Record<string, unknown>, maxAgeS: number): Verified {
-  const { iat, exp, nbf = iat } = payload as { iat: number; exp: number; nbf?: number }
-  if (exp - iat > maxAgeS + TOLERANCE_S) throw new AuthenticationError('The token is made for longer than maxTokenAgeMs')
-  const agent = agentFromClaims(payload)
-  return Object.freeze({
-    agent,
-    claims: payload,
-    notBefore: (Math.max(iat, nbf) - TOLERANCE_S) * 1000,
-    notAfter: (Math.min(exp, iat + maxAgeS) + TOLERANCE_S) * 1000,
-  })
 }

@@ -5,28 +5,28 @@ import { jwkKey, jwkProblem, type TokenKey } from './keys.js'
 import { TokenMemory } from './memory.js'
 
 /** One generation of keys and the tokens that they have verified: with the keys goes the memory. */
-export interface KeyRing {
-  readonly remembered: TokenMemory
+export interface KeyRing<T> {
+  readonly remembered: TokenMemory<T>
   /** The key that a token's header names; without a `kid`, the only one that its `alg` fits. */
   find(kid: string | undefined, alg: string): TokenKey | undefined
 }
 
 /** Where the keys come from. `now` is in ms since the epoch. */
-export interface KeySource {
+export interface KeySource<T> {
   /** The keys in use; `undefined` when they have to be fetched first. */
-  current(now: number): KeyRing | undefined
+  current(now: number): KeyRing<T> | undefined
   /** The keys in use, fetched if they are older than 10 minutes. */
-  load(now: number): Promise<KeyRing>
+  load(now: number): Promise<KeyRing<T>>
   /** For a token that names an unknown key: the keys, fetched anew if that was not done within the last 30 s. */
-  renew(now: number): Promise<KeyRing>
+  renew(now: number): Promise<KeyRing<T>>
 }
 
 /** @param fallback The key for whatever `kid` a token names, where a single key without a name of its own is configured. */
-function keyRing(keys: readonly TokenKey[], fallback?: TokenKey): KeyRing {
+function keyRing<T>(keys: readonly TokenKey[], fallback?: TokenKey): KeyRing<T> {
   const named = new Map<string, TokenKey>()
   for (const key of keys) if (key.kid !== undefined && !named.has(key.kid)) named.set(key.kid, key)
   return {
-    remembered: new TokenMemory(),
+    remembered: new TokenMemory<T>(),
     find(kid, alg) {
       if (kid !== undefined) return named.get(kid) ?? fallback
       const fitting = keys.filter((key) => key.algorithm.headers.includes(alg))
@@ -35,18 +35,23 @@ function keyRing(keys: readonly TokenKey[], fallback?: TokenKey): KeyRing {
   }
 }
 
-function fixed(ring: KeyRing): KeySource {
+function fixed<T>(ring: KeyRing<T>): KeySource<T> {
   const loaded = Promise.resolve(ring)
   return { current: () => ring, load: () => loaded, renew: () => loaded }
 }
 
+/** Keys of several kinds side by side. */
+export function keysSource<T>(keys: readonly TokenKey[]): KeySource<T> {
+  return fixed(keyRing(keys))
+}
+
 /** One secret. It has no name, so a token that names a key is not its own. */
-export function secretSource(key: TokenKey): KeySource {
+export function secretSource<T>(key: TokenKey): KeySource<T> {
   return fixed(keyRing([key]))
 }
 
 /** One public key. If it has no `kid` itself, a token's does not matter. */
-export function publicKeySource(key: TokenKey): KeySource {
+export function publicKeySource<T>(key: TokenKey): KeySource<T> {
   return fixed(keyRing([key], key.kid === undefined ? key : undefined))
 }
 
@@ -56,18 +61,23 @@ export function publicKeySource(key: TokenKey): KeySource {
  * @throws TypeError for a URL that is not http(s) or holds a password, and for a given set with a key that cannot verify
  * tokens or two keys of one name. Such keys in a fetched set are passed over.
  */
-export function keySetSource(jwks: unknown): KeySource {
+export function keySetSource<T>(jwks: unknown): KeySource<T> {
   if (typeof jwks === 'string' || jwks instanceof URL) return remote(jwks)
-  if (!isObject(jwks) || !Array.isArray(jwks['keys']))
-    throw new TypeError('agentTokens: option "jwks" must be a URL or { keys: [...] }')
-  const keys = jwks['keys'].map((jwk, i) => jwkKey(`agentTokens: option "jwks": keys[${i}]`, jwk, 'verify'))
-  const kids = keys.flatMap(({ kid }) => kid ?? [])
-  if (new Set(kids).size < kids.length) throw new TypeError('agentTokens: option "jwks" has two keys with the same "kid"')
-  if (keys.length === 0) throw new TypeError('agentTokens: option "jwks" has no keys')
-  return fixed(keyRing(keys))
+  return fixed(keyRing(keysOfSet('agentTokens', jwks)))
 }
 
-function remote(address: string | URL): KeySource {
+/** The keys of a JWK Set. @throws TypeError for a key that cannot verify tokens, two of one name, or none. */
+export function keysOfSet(where: string, jwks: unknown): TokenKey[] {
+  if (!isObject(jwks) || !Array.isArray(jwks['keys']))
+    throw new TypeError(`${where}: option "jwks" must be a URL or { keys: [...] }`)
+  const keys = jwks['keys'].map((jwk, i) => jwkKey(`${where}: option "jwks": keys[${i}]`, jwk, 'verify'))
+  const kids = keys.flatMap(({ kid }) => kid ?? [])
+  if (new Set(kids).size < kids.length) throw new TypeError(`${where}: option "jwks" has two keys with the same "kid"`)
+  if (keys.length === 0) throw new TypeError(`${where}: option "jwks" has no keys`)
+  return keys
+}
+
+function remote<T>(address: string | URL): KeySource<T> {
   const url = URL.canParse(address) ? new URL(address) : undefined
   if (url === undefined || !['https:', 'http:'].includes(url.protocol) || url.username !== '' || url.password !== '') {
     throw new TypeError('agentTokens: option "jwks" must be an http(s) URL without user and password')
@@ -81,14 +91,14 @@ const COOLDOWN_MS = 30_000
 const FAILED_MS = 1000
 
 /** Our own ring is what counts: it is changed, and its age begins, in one step when an answer is there. */
-function fetched(url: URL): KeySource {
+function fetched<T>(url: URL): KeySource<T> {
   const keySet = createRemoteJWKSet(url)
-  let ring = keyRing([])
+  let ring = keyRing<T>([])
   let text = ''
   let fetchedAt = Number.NEGATIVE_INFINITY
   let failure: { readonly at: number; readonly error: UnavailableError } | undefined
   const within = (ms: number, now: number): boolean => now >= fetchedAt && now < fetchedAt + ms
-  const reload = async (now: number): Promise<KeyRing> => {
+  const reload = async (now: number): Promise<KeyRing<T>> => {
     await keySet.reload().catch((cause: unknown) => {
       const reason = cause instanceof Error ? cause.message : String(cause)
       const error = new UnavailableError(`The key set at ${url.origin}${url.pathname} could not be fetched: ${reason}`, {

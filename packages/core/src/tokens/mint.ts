@@ -8,7 +8,8 @@ import { audienceOf, issuerOf, MAX_TOKEN, secondsOf } from './options.js'
 
 const WHERE = 'mintAgentToken'
 const KEY = `${WHERE}: option "key"`
-const OPTIONS = ['id', 'name', 'trustTier', 'tags', 'metadata', 'expiresInMs', 'issuer', 'audience', 'key', 'clock']
+const OPTIONS = ['id', 'name', 'trustTier', 'tags', 'metadata', 'claims', 'expiresInMs', 'issuer', 'audience', 'key', 'clock']
+const OWN_CLAIMS = ['sub', 'name', 'tier', 'trust', 'tags', 'metadata', 'iss', 'aud', 'iat', 'nbf', 'exp', 'jti']
 
 /** What {@link mintAgentToken} takes. */
 export interface MintAgentTokenOptions {
@@ -20,6 +21,8 @@ export interface MintAgentTokenOptions {
   /** At most 64 of at most 64 characters. */
   readonly tags?: readonly string[] | undefined
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  /** Further claims, like `gen`; none of those that are written by themselves. */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined
   /** Milliseconds, rounded up to seconds. Default 24 h, which is also what {@link agentTokens} accepts at most by default. */
   readonly expiresInMs?: number | undefined
   /** Default `'meshguard'`. */
@@ -78,11 +81,12 @@ function claimsOf(options: MintAgentTokenOptions): Record<string, unknown> {
   const exp = iat + Math.ceil(secondsOf(WHERE, 'expiresInMs', options.expiresInMs))
   const jti = crypto.randomUUID()
   return {
+    ...furtherClaims(options.claims),
     sub: id,
     name,
     tier,
     tags,
-    metadata: metadataOf(metadata),
+    metadata: plainObject('metadata', metadata),
     iss,
     aud: aud?.length === 1 ? aud[0] : aud,
     iat,
@@ -95,14 +99,18 @@ function wrong(name: string, why: string): TypeError {
   return new TypeError(`${WHERE}: option "${name}" ${why}`)
 }
 
-function metadataOf(metadata: unknown): unknown {
-  if (metadata === undefined) return undefined
-  const plain: unknown = JSON.parse(JSON.stringify(metadata) ?? 'null')
+function furtherClaims(claims: unknown): Record<string, unknown> | undefined {
+  const further = plainObject('claims', claims)
+  const own = OWN_CLAIMS.find((claim) => further !== undefined && Object.hasOwn(further, claim))
+  if (own !== undefined) throw wrong('claims', `must not hold "${own}", which is written by itself`)
+  return further
+}
+
+function plainObject(name: string, value: unknown): Record<string, unknown> | undefined {
+  if (value === undefined) return undefined
+  const plain: unknown = JSON.parse(JSON.stringify(value) ?? 'null')
   if (isObject(plain) && freezeJson(plain, MAX_METADATA_DEPTH)) return plain
-  throw wrong(
-    'metadata',
-    `must be an object, at most ${MAX_METADATA_DEPTH} deep, without "__proto__", "constructor" or "prototype"`,
-  )
+  throw wrong(name, `must be an object, at most ${MAX_METADATA_DEPTH} deep, without "__proto__", "constructor" or "prototype"`)
 }
 
 /** A key pair of {@link generateKeys}. Each JWK has a `kid` (its RFC 7638 thumbprint), `alg` and `use`. */
