@@ -1,11 +1,14 @@
 import type { Explanation, PolicyDocument } from '@meshguard/core'
-import type { CallOptions, ClientOptions } from './options.js'
+import { type AuditStream, followAudit } from './audit-stream.js'
+import { type Content, Gateway, listIn, query, segment } from './gateway.js'
+import type { CallOptions, ClientOptions, PolicyWriteOptions } from './options.js'
+import { inPages } from './pages.js'
+import { policyContent, policyNameOf } from './policy-content.js'
 import type {
   AgentQuery,
   AgentUpdate,
   AuditEntry,
   AuditExport,
-  AuditFilter,
   AuditQuery,
   AuditStats,
   AuditVerification,
@@ -24,111 +27,230 @@ import type {
   ServiceToken,
   TokenRequest,
 } from './records.js'
-
-const notYet = (): never => {
-  throw new Error('being written')
-}
+import { readSettings } from './settings.js'
 
 /**
- * The administration of a gateway. Every method rejects with `AuthenticationError` before any request when there is no
- * `adminToken`, or when the gateway does not know it; with `ConnectionError` when the gateway cannot be reached; with a
- * `MeshGuardError` whose `status` is 404, 409 or 412 for what is unknown, in conflict or changed meanwhile; and with
- * `ValidationError` (400), whose issues have paths, for what is malformed.
+ * The administration of a gateway, a part of `MeshGuardClient`.
+ *
+ * Every method rejects with `AuthenticationError` when there is no `adminToken` (before any request) or the gateway does not
+ * take it; with `ConnectionError` when the gateway cannot be reached; with `ValidationError`, whose issues have paths, for
+ * what is malformed; and with a `MeshGuardError` whose `status` is 404 for what is unknown, 409 for what is in conflict (a
+ * revoked agent, a policy of a file), 412 for what was changed meanwhile.
  */
 export abstract class OperatorClient {
-  constructor(_options: ClientOptions = {}) {}
+  protected readonly gateway: Gateway
 
-  /** Every agent, oldest first; pages are followed. */
-  async listAgents(_query: AgentQuery = {}, _options: CallOptions = {}): Promise<RegisteredAgent[]> {
-    return notYet()
-  }
-  /** One agent; rejects with a `MeshGuardError` of status 404 for an unknown one. */
-  async getAgent(_id: string, _options: CallOptions = {}): Promise<RegisteredAgent> {
-    return notYet()
-  }
-  async createAgent(_agent: NewAgent, _options: CallOptions = {}): Promise<CreatedAgent> {
-    return notYet()
-  }
-  async updateAgent(_id: string, _change: AgentUpdate, _options: CallOptions = {}): Promise<RegisteredAgent> {
-    return notYet()
-  }
-  async revokeAgent(_id: string, _options: CallOptions = {}): Promise<void> {
-    return notYet()
-  }
-  async issueToken(_agentId: string, _request: TokenRequest = {}, _options: CallOptions = {}): Promise<IssuedToken> {
-    return notYet()
+  /** @throws TypeError that names the option or the variable of the environment that is missing or wrong. */
+  constructor(options: ClientOptions = {}) {
+    this.gateway = new Gateway(readSettings(options))
   }
 
-  async listPolicies(_options: CallOptions = {}): Promise<ListedPolicy[]> {
-    return notYet()
-  }
-  async getPolicy(_name: string, _options: CallOptions = {}): Promise<ListedPolicy> {
-    return notYet()
-  }
-  /** A document, or YAML or JSON text with exactly one policy. `ifRevision` refuses a lost update (412). */
-  async applyPolicy(
-    _policy: PolicyDocument | string,
-    _options: CallOptions & { readonly ifRevision?: number | undefined } = {},
-  ): Promise<ListedPolicy> {
-    return notYet()
-  }
-  async deletePolicy(_name: string, _options: CallOptions & { readonly ifRevision?: number | undefined } = {}): Promise<void> {
-    return notYet()
-  }
-  /** Does not reject for a bad policy: says what is wrong with it. */
-  async validatePolicy(_policy: PolicyDocument | string, _options: CallOptions = {}): Promise<PolicyValidation> {
-    return notYet()
-  }
-  /** What the policies would answer, with every step; nothing is counted or recorded. */
-  async testPolicy(_test: PolicyTest, _options: CallOptions = {}): Promise<Explanation> {
-    return notYet()
+  /**
+   * The agents, oldest first; pages are followed.
+   *
+   * @example
+   * ```ts
+   * const trusted = await client.listAgents({ trustTier: 'trusted', status: 'active' })
+   * ```
+   */
+  async listAgents(query: AgentQuery = {}, options: CallOptions = {}): Promise<RegisteredAgent[]> {
+    return inPages(this.gateway, '/admin/agents', 'agents', query, options)
   }
 
-  /** Newest first; pages are followed up to `limit`. */
-  async getAuditLog(_query: AuditQuery = {}, _options: CallOptions = {}): Promise<AuditEntry[]> {
-    return notYet()
-  }
-  /** The entries of one trace, oldest first. */
-  async getTrace(_traceId: string, _options: CallOptions = {}): Promise<AuditEntry[]> {
-    return notYet()
-  }
-  /** `period`: `1h`, `24h`, `7d`. Default `24h`. */
-  async getAuditStats(_query: { readonly period?: string | undefined } = {}, _options: CallOptions = {}): Promise<AuditStats> {
-    return notYet()
-  }
-  /** Entries as they are committed; resumes by itself after a lost connection. Ends with `break`, `signal` or `close()`. */
-  // biome-ignore lint/correctness/useYield: being written
-  async *streamAudit(
-    _filter: AuditFilter & { readonly lastEventId?: string | undefined } = {},
-    _options: CallOptions = {},
-  ): AsyncGenerator<AuditEntry, void, undefined> {
-    notYet()
-  }
-  /** The log as CSV or JSON lines, streamed. */
-  async exportAudit(_what: AuditExport = {}, _options: CallOptions = {}): Promise<ReadableStream<Uint8Array>> {
-    return notYet()
-  }
-  async verifyAudit(_options: CallOptions = {}): Promise<AuditVerification> {
-    return notYet()
+  /** One agent. */
+  async getAgent(id: string, options: CallOptions = {}): Promise<RegisteredAgent> {
+    return this.#operate('GET', `/admin/agents/${segment('agent id', id)}`, options)
   }
 
-  async listTokens(_options: CallOptions = {}): Promise<ServiceToken[]> {
-    return notYet()
-  }
-  async createToken(_token: NewServiceToken, _options: CallOptions = {}): Promise<CreatedServiceToken> {
-    return notYet()
-  }
-  async revokeToken(_id: string, _options: CallOptions = {}): Promise<void> {
-    return notYet()
+  /**
+   * Registers an agent and issues its first token, which is shown this once.
+   *
+   * @example
+   * ```ts
+   * const { id, token } = await client.createAgent({ name: 'scout', trustTier: 'verified', tags: ['sales'] })
+   * ```
+   */
+  async createAgent(agent: NewAgent, options: CallOptions = {}): Promise<CreatedAgent> {
+    return this.#operate('POST', '/admin/agents', options, { json: agent })
   }
 
-  async listDelegations(_options: CallOptions = {}): Promise<Delegation[]> {
-    return notYet()
+  /** Changes what is given of an agent; the next request of its tokens is decided by it. */
+  async updateAgent(id: string, change: AgentUpdate, options: CallOptions = {}): Promise<RegisteredAgent> {
+    return this.#operate('PATCH', `/admin/agents/${segment('agent id', id)}`, options, { json: change })
   }
-  async createDelegation(_delegation: NewDelegation, _options: CallOptions = {}): Promise<CreatedDelegation> {
-    return notYet()
+
+  /** Revokes an agent for good: its next request is answered 401. */
+  async revokeAgent(id: string, options: CallOptions = {}): Promise<void> {
+    await this.#operate('DELETE', `/admin/agents/${segment('agent id', id)}`, options)
   }
-  async revokeDelegation(_id: string, _options: CallOptions = {}): Promise<void> {
-    return notYet()
+
+  /**
+   * Issues another token of an agent.
+   *
+   * @example
+   * ```ts
+   * const { token, expiresAt } = await client.issueToken(id, { expiresIn: '1h', revokePrevious: true })
+   * ```
+   */
+  async issueToken(agentId: string, request: TokenRequest = {}, options: CallOptions = {}): Promise<IssuedToken> {
+    return this.#operate('POST', `/admin/agents/${segment('agent id', agentId)}/token`, options, { json: request })
   }
+
+  /** Every policy, those of files included. */
+  async listPolicies(options: CallOptions = {}): Promise<ListedPolicy[]> {
+    return listIn(await this.gateway.operate('GET', '/admin/policies', options), 'policies')
+  }
+
+  /** One policy. */
+  async getPolicy(name: string, options: CallOptions = {}): Promise<ListedPolicy> {
+    return this.#operate('GET', `/admin/policies/${segment('policy name', name)}`, options)
+  }
+
+  /**
+   * Puts a policy in force, in the place of one of the same name: a document, or YAML or JSON text that holds one policy.
+   * Text is parsed before it is sent, so that a mistake is a `ValidationError` with its line and column.
+   *
+   * @example
+   * ```ts
+   * await client.applyPolicy({ name: 'readers', rules: [{ effect: 'allow', actions: ['read:*'] }] })
+   * await client.applyPolicy(await readFile('policies/writers.yaml', 'utf8'))
+   * ```
+   */
+  async applyPolicy(policy: PolicyDocument | string, options: PolicyWriteOptions = {}): Promise<ListedPolicy> {
+    const path = `/admin/policies/${segment('policy name', await policyNameOf(policy))}`
+    const { headers, ...content } = policyContent(policy)
+    return this.#operate('PUT', path, options, { ...content, headers: { ...headers, ...ifMatch(options) } })
+  }
+
+  /** Takes a policy that came through the API out of force. */
+  async deletePolicy(name: string, options: PolicyWriteOptions = {}): Promise<void> {
+    await this.#operate('DELETE', `/admin/policies/${segment('policy name', name)}`, options, { headers: ifMatch(options) })
+  }
+
+  /** Has the gateway look at a policy and changes nothing. Does not reject for a bad one: says what is wrong with it. */
+  async validatePolicy(policy: PolicyDocument | string, options: CallOptions = {}): Promise<PolicyValidation> {
+    return this.#operate('POST', '/admin/policies/validate', options, policyContent(policy))
+  }
+
+  /**
+   * What the policies would answer, with every step that leads there. Nothing is counted or recorded.
+   *
+   * @example
+   * ```ts
+   * const { allowed, steps } = await client.testPolicy({ agent: { trustTier: 'verified' }, action: 'delete:contacts' })
+   * ```
+   */
+  async testPolicy(test: PolicyTest, options: CallOptions = {}): Promise<Explanation> {
+    return this.#operate('POST', '/admin/policies/test', options, { json: test })
+  }
+
+  /**
+   * The newest entries of the audit log, newest first; pages are followed up to `limit`.
+   *
+   * @example
+   * ```ts
+   * for (const { timestamp, agentName, action, reason } of await client.getAuditLog({ limit: 20, decision: 'deny' })) {
+   *   console.log(timestamp, agentName, action, reason)
+   * }
+   * ```
+   */
+  async getAuditLog(query: AuditQuery = {}, options: CallOptions = {}): Promise<AuditEntry[]> {
+    return inPages(this.gateway, '/admin/audit', 'entries', { limit: 50, ...query }, options)
+  }
+
+  /** The entries of one trace. */
+  async getTrace(traceId: string, options: CallOptions = {}): Promise<AuditEntry[]> {
+    return listIn(await this.gateway.operate('GET', `/admin/audit/traces/${segment('trace ID', traceId)}`, options), 'entries')
+  }
+
+  /** How much was allowed and denied in a period: `1h`, `24h` (the default), `7d`. */
+  async getAuditStats(asked: { readonly period?: string | undefined } = {}, options: CallOptions = {}): Promise<AuditStats> {
+    return this.#operate('GET', `/admin/audit/stats${query(asked)}`, options)
+  }
+
+  /**
+   * Follows the audit log: entries as they are committed. A lost connection is made again, from the last entry on; it rejects
+   * when the gateway has not answered for `timeoutMs`. Ends with `break`, an aborted signal, or `close()`.
+   *
+   * @example
+   * ```ts
+   * for await (const { agentName, action, decision } of client.streamAudit({ decision: 'deny' })) {
+   *   console.log(agentName, action, decision)
+   * }
+   * ```
+   */
+  streamAudit(stream: AuditStream = {}, options: CallOptions = {}): AsyncGenerator<AuditEntry, void, undefined> {
+    return followAudit(this.gateway, stream, options)
+  }
+
+  /**
+   * The audit log as CSV or JSON lines, streamed, oldest first.
+   *
+   * @example
+   * ```ts
+   * const bytes = await client.exportAudit({ from: '2026-01-01T00:00:00Z', format: 'csv' })
+   * await writeFile('audit.csv', bytes) // of node:fs/promises
+   * ```
+   */
+  async exportAudit(what: AuditExport = {}, options: CallOptions = {}): Promise<ReadableStream<Uint8Array>> {
+    return this.gateway.operateStream(`/admin/audit/export${query({ format: 'jsonl', ...what })}`, options, {})
+  }
+
+  /** Verifies the whole audit log: whether an entry was changed, removed, moved or cut off. */
+  async verifyAudit(options: CallOptions = {}): Promise<AuditVerification> {
+    return this.#operate('GET', '/admin/audit/verify', options)
+  }
+
+  /** Every service token, without the tokens themselves. */
+  async listTokens(options: CallOptions = {}): Promise<ServiceToken[]> {
+    return listIn(await this.gateway.operate('GET', '/admin/tokens', options), 'tokens')
+  }
+
+  /**
+   * Makes a service token, which is shown this once.
+   *
+   * @example
+   * ```ts
+   * const { token } = await client.createToken({ name: 'orders-api', scopes: ['decide'], expiresIn: '90d' })
+   * ```
+   */
+  async createToken(token: NewServiceToken, options: CallOptions = {}): Promise<CreatedServiceToken> {
+    return this.#operate('POST', '/admin/tokens', options, { json: token })
+  }
+
+  /** Deletes a service token: it stops working at once. */
+  async revokeToken(id: string, options: CallOptions = {}): Promise<void> {
+    await this.#operate('DELETE', `/admin/tokens/${segment('token id', id)}`, options)
+  }
+
+  /** Every delegation. */
+  async listDelegations(options: CallOptions = {}): Promise<Delegation[]> {
+    return listIn(await this.gateway.operate('GET', '/admin/delegations', options), 'delegations')
+  }
+
+  /**
+   * Lets one agent act for another, within `actions` and for so long; the token is shown this once.
+   *
+   * @example
+   * ```ts
+   * const { token } = await client.createDelegation({ from: boss, to: helper, actions: ['read:*'], expiresIn: '1h' })
+   * ```
+   */
+  async createDelegation(delegation: NewDelegation, options: CallOptions = {}): Promise<CreatedDelegation> {
+    return this.#operate('POST', '/admin/delegations', options, { json: delegation })
+  }
+
+  /** Ends a delegation, and every one that extends it. */
+  async revokeDelegation(id: string, options: CallOptions = {}): Promise<void> {
+    await this.#operate('DELETE', `/admin/delegations/${segment('delegation id', id)}`, options)
+  }
+
+  async #operate<T>(method: string, path: string, options: CallOptions, content?: Content): Promise<T> {
+    return (await this.gateway.operate(method, path, options, content)) as T
+  }
+}
+
+/** The revision as the gateway's ETag has it (RFC 9110, 13.1.1). */
+function ifMatch({ ifRevision }: PolicyWriteOptions): Record<string, string> {
+  return ifRevision === undefined ? {} : { 'if-match': `"${ifRevision}"` }
 }

@@ -26,6 +26,12 @@ export interface CallOptions {
   readonly traceId?: string | undefined
 }
 
+/** What a change of a policy can be told. */
+export interface PolicyWriteOptions extends CallOptions {
+  /** Only if the policy stands at this `revision`, 0 for one that is not there yet; otherwise rejects with status 412. */
+  readonly ifRevision?: number | undefined
+}
+
 /** What a check can be told. */
 export interface CheckOptions extends CallOptions {
   readonly resource?: string | undefined

@@ -4,9 +4,12 @@
  *
  * @module
  */
+export { compileResource } from '../action.js'
+export { errorOf } from '../errors.js'
 export { assertFunction, assertMs, assertOneOf, assertOptions } from '../options.js'
 export { isPromise } from '../settle.js'
 export { isTraceId, newTraceId } from '../trace.js'
+export { bearerOf } from './check.js'
 export { bindController, type DecoratorArguments, decorate, isDecoratorCall } from './decorator.js'
 export { type AdapterGuard, createHttpGuard, type HttpGuard, type Identified } from './http-guard.js'
 export {
@@ -20,6 +23,7 @@ export {
 } from './node-server.js'
 export type { ProtectOptions, ReadOptions } from './options.js'
 export type { Outcome, Pass, Refusal, RequestReader } from './outcome.js'
+export { refusalOf } from './outcome.js'
 export {
   type CheckOfRoute,
   type DynamicRouteOptions,
