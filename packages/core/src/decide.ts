@@ -85,7 +85,16 @@ const NO_AUTHENTICATE: Answer = Object.freeze({
   reason: 'The guard was given no way to verify a token: createGuard needs "authenticate"',
 })
 
+const NO_DELEGATION: Answer = Object.freeze({
+  allowed: false,
+  code: 'unauthenticated',
+  reason: 'The source does not evaluate delegation',
+})
+
 function ask(parts: Parts, request: DecisionRequest, options: DecideOptions, now: number): Decision | Promise<Decision> {
+  if (request.delegation !== undefined && parts.source.delegates !== true) {
+    return conclude(parts, request, NO_DELEGATION, options, now)
+  }
   try {
     const answer = parts.source.decide(request, now)
     if (!isPromise(answer)) return conclude(parts, request, answer, options, now)

@@ -23,6 +23,7 @@ export { createMemoryLimiter, type MemoryLimiterOptions } from './policy/limiter
 export { createPolicies } from './policy/policies.js'
 export type * from './policy/policy.js'
 export { definePolicy, parsePolicy } from './policy/schema.js'
+export { documentOf } from './policy/write-policy.js'
 export type { Disclose } from './refusal.js'
 export { type FromPoliciesOptions, fromPolicies, type PolicyInput, type PolicySource } from './sources/from-policies.js'
 export { type AgentTokenKeys, type AgentTokensOptions, agentTokens } from './tokens/agent-tokens.js'

@@ -77,6 +77,13 @@ export interface RequestInfo {
   readonly ip?: string | undefined
 }
 
+/** One hop of a delegation: an agent that handed permissions on, and which. The next hop's agent, or the one that acts, has them. */
+export interface DelegationHop {
+  readonly from: Agent
+  /** Patterns. */
+  readonly actions: readonly string[]
+}
+
 /** A question for a source. */
 export interface DecisionRequest {
   /** `verb:object`. */
@@ -87,6 +94,11 @@ export interface DecisionRequest {
   readonly resource?: string | undefined
   readonly context?: Readonly<Record<string, unknown>> | undefined
   readonly request?: RequestInfo | undefined
+  /**
+   * For whom `agent` acts, from the root on; absent if it acts for itself. Every hop must have been proved and looked up: nothing
+   * here is verified again. Only a source that says `delegates` is asked.
+   */
+  readonly delegation?: readonly DelegationHop[] | undefined
   readonly traceId: string
   /** Aborted when nobody waits for the answer any more. */
   readonly signal?: AbortSignal | undefined
@@ -140,6 +152,8 @@ export interface DecisionSource {
   readonly name: string
   /** The source verifies `token` itself; the guard then needs no `authenticate`. */
   readonly authenticates?: boolean | undefined
+  /** The source evaluates `delegation`; a request that holds one is otherwise refused without asking it. */
+  readonly delegates?: boolean | undefined
   /**
    * Answers one question. A throw, a rejection or a malformed answer is a denial (`unavailable`).
    *

@@ -1,4 +1,4 @@
-import type { Agent, Decision, DecisionRequest, Guard, PolicyDocument } from '@meshguard/core'
+import type { Agent, Code, Decision, DecisionRequest, Guard, PolicyDocument } from '@meshguard/core'
 import type { Logger } from 'pino'
 import type { AuditLog } from './audit/audit-log.js'
 import type { GatewayConfig } from './config.js'
@@ -85,7 +85,14 @@ export interface Decide {
 export interface Asked {
   readonly who: IdentifiedAgent | undefined
   readonly request: DecisionRequest
-  /** For the audit entry: what the agent stated itself, `path`, `method`, `ip`, a batch's note… */
+  /** Refuses without asking the policies, and records it: a path that maps to no action, a credential that is none. */
+  readonly refuse?: { readonly code: Code; readonly reason: string } | undefined
+  /**
+   * What the agent declares beside what was derived from its request. It is asked too, consumes nothing, and can only narrow:
+   * the decision names it if it was refused. The entry holds both.
+   */
+  readonly declared?: Pick<DecisionRequest, 'action' | 'resource' | 'context'> | undefined
+  /** For the audit entry: `method`, `route`, `path` and `ip` are its `request`; other members are its own (`claimed`, a batch's note…). */
   readonly entry?: Readonly<Record<string, unknown>> | undefined
 }
 

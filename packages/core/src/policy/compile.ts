@@ -3,7 +3,7 @@ import type { Agent, Answer, Limit } from '../types.js'
 import { type Check, compileCondition } from './checks.js'
 import type { Combine, Effect } from './document.js'
 import { createPatternIndex, type PatternIndex } from './pattern-index.js'
-import type { AppliesTo, Policies, Policy, Rule } from './policy.js'
+import type { AppliesTo, Delegation, Policies, Policy, Rule } from './policy.js'
 
 /** A set of policies made ready to decide; what depends on no request. */
 export interface Compiled {
@@ -27,6 +27,7 @@ export interface CompiledPolicy {
   readonly defaultEffect: Effect
   readonly appliesTo: AppliesTo | undefined
   readonly limits: readonly NamedLimit[]
+  readonly delegation: Delegation | undefined
 }
 
 /** A rule and its place. It is made ready when an action first needs it, because most never are. */
@@ -127,6 +128,7 @@ function compilePolicy(policy: Policy, number: number): CompiledPolicy {
     defaultEffect: policy.defaultEffect,
     appliesTo: policy.appliesTo,
     limits: policy.rateLimits.map((limit) => nameLimit(limit, policy.name)),
+    delegation: policy.delegation,
   }
 }
 

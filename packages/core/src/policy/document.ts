@@ -43,7 +43,7 @@ export interface PolicyDocument {
   readonly defaultEffect?: Effect | undefined
   /** Per agent, over all actions that this policy governs. */
   readonly rateLimits?: RateLimitsDocument | undefined
-  /** Parsed and checked, and not acted on yet: a token that carries a delegation is refused. */
+  /** How far the agents that this policy is for may hand their permissions on. */
   readonly delegation?: DelegationDocument | undefined
 }
 
@@ -83,11 +83,11 @@ export interface RateLimitsDocument {
   readonly requestsPerHour?: number | undefined
 }
 
-/** How far an agent may hand its permissions on. Parsed and checked, and not acted on yet. */
+/** How far an agent may hand its permissions on. It binds whoever has a part in a delegation, the agent that acts included. */
 export interface DelegationDocument {
-  /** 0 to 5. */
+  /** Hops, 0 to 5; 0 allows none. Default 5. */
   readonly maxDepth?: number | undefined
-  /** Patterns beyond which nothing can be delegated. */
+  /** Patterns beyond which nothing can be delegated. Default: no ceiling. */
   readonly permissionCeiling?: readonly string[] | undefined
 }
 

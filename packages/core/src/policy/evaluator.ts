@@ -2,15 +2,18 @@ import { isAction } from '../action.js'
 import { isAgent, tierOf } from '../agent.js'
 import type { Agent, Answer, DecisionRequest, Limiter } from '../types.js'
 import { appliesTo, type Compiled, compile, type PlacedRule } from './compile.js'
+import { decideDelegated } from './delegated.js'
 import { evaluate, type Steps } from './evaluate.js'
 import { type Plan, planFor } from './plan.js'
-import type { Policies } from './policy.js'
+import type { Delegation, Policies } from './policy.js'
 
 /** Decides by one set of policies. What it remembers is bounded and belongs to that set. */
 export interface Evaluator {
   readonly policies: Policies
   /** Answers a request; a promise only where the limiter gives one. */
   decide(request: DecisionRequest, now: number, limiter: Limiter | undefined): Answer | Promise<Answer>
+  /** How far the policies that apply to an agent let permissions be handed on; nothing for a malformed agent. */
+  delegationOf(agent: Agent): readonly Delegation[]
 }
 
 /** Agents that the policies cannot tell apart: of one tier, with the same of the tags and ids that policies ask for. */
@@ -19,6 +22,8 @@ interface Profile {
   readonly applies: Uint8Array
   /** The answer when no rule matches. */
   readonly otherwise: Answer
+  /** What the policies that apply say of delegation. */
+  readonly delegation: readonly Delegation[]
   /** The number of the plan, at the number of the action; 0 stands for none yet. */
   row: Uint16Array
 }
@@ -65,10 +70,11 @@ export function createEvaluator(policies: Policies): Evaluator {
   const compiled = compile(policies)
   const { answers } = compiled
   const memory = createMemory()
-  return {
+  const evaluator: Evaluator = {
     policies,
     decide(request, now, limiter) {
-      const { agent, action } = request
+      const { agent, action, delegation } = request
+      if (delegation !== undefined) return decideDelegated(evaluator, request, delegation, now, limiter)
       let known = agent === undefined ? undefined : memory.agents.get(agent)
       if (known === undefined || agent === undefined || !isUnchanged(known, agent)) {
         known = learnAgent(memory, compiled, agent)
@@ -84,7 +90,9 @@ export function createEvaluator(policies: Policies): Evaluator {
       const answer = memory.answers[plan]
       return answer ?? evaluate(memory.steps[plan] as Steps, profile.otherwise, request, now, limiter)
     },
+    delegationOf: (agent) => learnAgent(memory, compiled, agent)?.profile.delegation ?? [],
   }
+  return evaluator
 }
 
 function createMemory(): Memory {
@@ -134,14 +142,16 @@ const NO_ROW = new Uint16Array(0)
 
 function createProfile({ byName, answers }: Compiled, agent: Agent): Profile {
   const applies = new Uint8Array(byName.length)
+  const delegation: Delegation[] = []
   let otherwise = answers.noPolicy
   for (const policy of byName) {
     if (!appliesTo(policy.appliesTo, agent)) continue
     applies[policy.number] = 1
+    if (policy.delegation !== undefined) delegation.push(policy.delegation)
     if (policy.defaultEffect === 'deny') otherwise = answers.noRule
     else if (otherwise === answers.noPolicy) otherwise = answers.byDefault
   }
-  return { applies, otherwise, row: NO_ROW }
+  return { applies, otherwise, delegation, row: NO_ROW }
 }
 
 /** Plans an action for a profile and remembers the plan; returns its number. */

@@ -38,9 +38,11 @@ export interface Rule {
   readonly rateLimit?: Limit | undefined
 }
 
-/** Parsed and checked, and not acted on yet: a token that carries a delegation is refused. */
+/** How far the agents that a policy is for may hand their permissions on. */
 export interface Delegation {
+  /** Hops. */
   readonly maxDepth?: number | undefined
+  /** Patterns, one of which must cover what is done through a delegation. */
   readonly permissionCeiling?: readonly string[] | undefined
 }
 

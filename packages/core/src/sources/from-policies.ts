@@ -19,6 +19,7 @@ export interface FromPoliciesOptions {
 /** A source that decides in process. With the default limiter it answers synchronously. */
 export interface PolicySource extends DecisionSource {
   readonly name: 'policies'
+  readonly delegates: true
   decide(request: DecisionRequest, now?: number): Answer | Promise<Answer>
   decideMany(requests: readonly DecisionRequest[], now?: number): readonly Answer[] | Promise<readonly Answer[]>
   explain(request: DecisionRequest, now?: number): AnswerExplanation
@@ -31,8 +32,8 @@ export interface PolicySource extends DecisionSource {
  * The policies are compiled once. `current()` is asked for every decision, and what it returns is compiled when it is
  * another object than the last time. One that throws or answers a bad set makes a source that throws, and so a guard that
  * denies, until there is a good set again: keeping the last good one is for whoever loads them. Rate limits go on counting, because buckets belong to names. A request without a valid
- * agent is answered `unauthenticated`. `delegation` in a policy is checked when it is parsed and not acted on: tokens that
- * carry a delegation are refused before they get here.
+ * agent is answered `unauthenticated`. An agent that acts for others is allowed only what is allowed to all of them, within
+ * what the policies' `delegation` says; only the agent that acts has its rate limits counted.
  *
  * @throws ValidationError for a document that is wrong, TypeError for something that is no policies at all.
  *
@@ -48,6 +49,7 @@ export function fromPolicies(policies: PolicyInput, options: FromPoliciesOptions
   const evaluatorNow = evaluatorsOf(policies)
   return {
     name: 'policies',
+    delegates: true,
     decide: checksActions((request, now = Date.now()) => evaluatorNow().decide(request, now, limiter)),
     decideMany: (requests, now = Date.now()) => decideMany(evaluatorNow(), requests, now, limiter),
     explain: (request, now = Date.now()) => explain(evaluatorNow(), request, now),
@@ -58,7 +60,7 @@ export function fromPolicies(policies: PolicyInput, options: FromPoliciesOptions
 function evaluatorsOf(input: PolicyInput): () => Evaluator {
   if (typeof input !== 'object' || input === null) throw new TypeError('fromPolicies: expected policies')
   if (!('current' in input)) {
-    const evaluator = createEvaluator(setOf(input))
+    const evaluator = evaluatorFor(setOf(input))
     return () => evaluator
   }
   if (typeof input.current !== 'function') throw new TypeError('fromPolicies: "current" must be a function')
@@ -80,10 +82,19 @@ type Compiled = { readonly ok: true; readonly evaluator: Evaluator } | { readonl
 function evaluatorOf(set: unknown): Compiled {
   try {
     if (typeof set !== 'object' || set === null) throw new TypeError('fromPolicies: "current" must answer policies')
-    return { ok: true, evaluator: createEvaluator(setOf(set as Policies)) }
+    return { ok: true, evaluator: evaluatorFor(setOf(set as Policies)) }
   } catch (error) {
     return { ok: false, error }
   }
+}
+
+const evaluators = new WeakMap<Policies, Evaluator>()
+
+/** Sources over one set share what is compiled of it; what they count is their own. */
+function evaluatorFor(policies: Policies): Evaluator {
+  const evaluator = evaluators.get(policies) ?? createEvaluator(policies)
+  evaluators.set(policies, evaluator)
+  return evaluator
 }
 
 type OnePolicy = Policy | PolicyDocument

@@ -60,6 +60,8 @@ export interface AuditLog {
   verify(onProgress?: (entries: number) => void): Promise<Verified>
   /** Deletes what is older than the retention, keeping the chain verifiable. How many entries went. */
   applyRetention(): Promise<number>
-  /** Waits for what is being written. */
+  /** Entries that were lost because too many waited, or because they could not be written; only with `AUDIT_MODE=async`. */
+  readonly dropped: { readonly allowed: number; readonly denied: number }
+  /** Writes what is still to be summarised, and waits for what is being written. Later entries are refused. */
   close(): Promise<void>
 }
