@@ -127,6 +127,13 @@ export function limitInWords({ requests, windowMs }: Limit): string {
   return `${requests} request${requests === 1 ? '' : 's'} per ${units === 1 ? unit : `${units} ${unit}s`}`
 }
 
+/** The limit that {@link limitInWords} put in words; `undefined` for other words. */
+export function limitOf(words: string): Limit | undefined {
+  const [, requests, units = '1', named] = /^(\d{1,9}) requests? per (?:(\d{1,9}) )?([a-z]+?)s?$/.exec(words) ?? []
+  const unitMs = UNITS.find(([, unit]) => unit === named)?.[0]
+  return unitMs === undefined ? undefined : { requests: Number(requests), windowMs: Number(units) * unitMs }
+}
+
 /** Only an author's own words may leave: what the evaluator writes by itself would tell a deny from no rule. */
 function toldReason({ action, code, rule, reason }: Refused): string {
   return code === 'denied' && rule !== undefined && reason !== undefined ? reason : `Action ${action} is not allowed`
