@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Issue, ValidationError } from '../errors.js'
 import type { Policies } from '../policy/policy.js'
-import { collect, joinPolicies, readPolicies, throwIfAny } from '../policy/policy-files.js'
+import { collect, joinPolicies, type PlacedPolicy, readPolicies, throwIfAny } from '../policy/policy-files.js'
 
 /** The bytes of all files of a set. */
 export interface FileSet {
@@ -44,17 +44,26 @@ export async function readFiles(path: string): Promise<FileSet> {
  *
  * @throws ValidationError with everything that is wrong in any of them.
  */
-export function parseFiles({ files }: FileSet): Policies {
+export function parseFiles(set: FileSet): Policies {
+  return joinPolicies(placedIn(set))
+}
+
+/**
+ * Parses the files, each policy with its place.
+ *
+ * @throws ValidationError with everything that is wrong in any of them.
+ */
+export function placedIn({ files }: FileSet): PlacedPolicy[] {
   const issues: Issue[] = []
   const placed = files.flatMap(({ path, bytes }) => {
-    let found: ReturnType<typeof readPolicies> = []
+    let found: PlacedPolicy[] = []
     collect(issues, () => {
       found = readPolicies(bytes, path)
     })
     return found
   })
   throwIfAny(issues)
-  return joinPolicies(placed)
+  return placed
 }
 
 const FRESH_MS = 100

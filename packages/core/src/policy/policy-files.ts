@@ -5,10 +5,11 @@ import type { Policies, Policy } from './policy.js'
 import { type Place, type PolicyText, readText } from './policy-text.js'
 import { parsePolicy } from './schema.js'
 
-/** A policy, and where its name stands. */
+/** A policy, and where its name and everything else in it stands. */
 export interface PlacedPolicy {
   readonly policy: Policy
   readonly place: Place
+  placeOf(path: Issue['path']): Place
 }
 
 const MAX_ISSUES = 100
@@ -80,7 +81,7 @@ function readPolicy({ value, offsetOf }: YamlDocument, text: PolicyText): Placed
     throw new ValidationError([{ message, path: [], ...at([], 'value') }])
   }
   try {
-    return { policy: parsePolicy(value), place: at(['name'], 'value') }
+    return { policy: parsePolicy(value), place: at(['name'], 'value'), placeOf: (path) => at(path, 'value') }
   } catch (error) {
     if (!(error instanceof ValidationError)) throw error
     const issues = error.issues.slice(0, MAX_ISSUES + 1)
