@@ -1,5 +1,6 @@
 import { assertOptions } from '../options.js'
 import type { Bucket, Limiter, Taken } from '../types.js'
+import { isEmptyAt, type Level, payFor, refusalOf } from './gcra.js'
 
 /** Options of {@link createMemoryLimiter}. */
 export interface MemoryLimiterOptions {
@@ -7,23 +8,10 @@ export interface MemoryLimiterOptions {
   readonly maxBuckets?: number | undefined
 }
 
-/**
- * What is used of a bucket, in ticks: a request costs `windowMs` ticks and every millisecond gives `requests` of them back.
- * A full bucket is `requests * windowMs` ticks, so everything stays a whole number and nothing is lost to rounding.
- */
-interface Level {
-  used: number
-  at: number
-  requests: number
-  windowMs: number
-}
-
 /** Old buckets looked at for every new one: twice what comes in, so that those that ran empty are gone before room is. */
 const SWEPT_PER_NEW = 2
 /** Old buckets looked at before a request is refused for want of room. */
 const SWEPT_WHEN_FULL = 256
-/** A clock that is set back by more than this (and more than the window) is believed; less is requests out of order. */
-const CLOCK_SET_BACK_MS = 60_000
 
 /**
  * Counts rate limits in the memory of this process, by GCRA with a burst of `requests`: after the burst one request every
@@ -53,7 +41,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
         return
       }
       const [key, level] = next.value
-      if (usedAt(level, now) === 0) levels.delete(key)
+      if (isEmptyAt(level, now)) levels.delete(key)
     }
   }
 
@@ -67,54 +55,11 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
   }
 
   function take(buckets: readonly Bucket[], now: number): Taken {
-    if (!Number.isFinite(now)) throw new TypeError('A limiter needs the time in ms')
-    let waitMs = 0
-    let exhausted: Bucket | undefined
-    for (const bucket of buckets) {
-      const wait = waitFor(levels.get(bucket.key), bucket, now)
-      if (wait <= waitMs) continue
-      waitMs = wait
-      exhausted = bucket
-    }
-    if (exhausted !== undefined) return { ok: false, retryAfter: Math.max(1, Math.ceil(waitMs / 1000)), exhausted }
+    const refused = refusalOf(levels, buckets, now)
+    if (refused !== undefined) return refused
     if (!hasRoom(buckets, now)) return { ok: false, retryAfter: 1 }
-    for (const bucket of buckets) levels.set(bucket.key, pay(levels.get(bucket.key), bucket, now))
-    return TAKEN
+    return payFor(levels, buckets, now)
   }
 
   return { take }
-}
-
-const TAKEN: Taken = Object.freeze({ ok: true, retryAfter: 0 })
-
-function usedAt(level: Level, now: number): number {
-  const back = Math.max(0, now - level.at) * level.requests
-  return back >= level.used ? 0 : level.used - back
-}
-
-/** What is used, in ticks of a bucket whose limit may have changed since: as many requests as before. */
-function usedOf(level: Level | undefined, { requests, windowMs }: Bucket, now: number): number {
-  if (level === undefined) return 0
-  const used = usedAt(level, now)
-  if (level.requests === requests && level.windowMs === windowMs) return used
-  return Math.min(requests * windowMs, Math.ceil((used / level.windowMs) * windowMs))
-}
-
-/** Ms until one request fits; 0 when it fits now. Written so that a limit which is no number never fits. */
-function waitFor(level: Level | undefined, bucket: Bucket, now: number): number {
-  const { requests, windowMs } = bucket
-  const over = usedOf(level, bucket, now) + windowMs - requests * windowMs
-  if (over <= 0) return 0
-  const wait = over / requests + Math.max(0, startOf(level, bucket, now) - now)
-  return Number.isFinite(wait) ? wait : 1000
-}
-
-function pay(level: Level | undefined, bucket: Bucket, now: number): Level {
-  const used = usedOf(level, bucket, now) + bucket.windowMs
-  return { used, at: startOf(level, bucket, now), requests: bucket.requests, windowMs: bucket.windowMs }
-}
-
-function startOf(level: Level | undefined, { windowMs }: Bucket, now: number): number {
-  if (level === undefined || level.at - now > Math.max(windowMs, CLOCK_SET_BACK_MS)) return now
-  return Math.max(level.at, now)
 }

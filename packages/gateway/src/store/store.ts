@@ -155,6 +155,8 @@ export interface AuditFilter {
   readonly from?: number | undefined
   /** Before this time, in ms. */
   readonly to?: number | undefined
+  /** Which come first. Default `newest`. A cursor belongs to one order. */
+  readonly order?: 'newest' | 'oldest' | undefined
   /** At most 1 000; default 50. */
   readonly limit?: number | undefined
   readonly cursor?: string | undefined
@@ -165,8 +167,15 @@ export interface AuditStore {
   append(rows: readonly AuditRow[], checkpoint: Checkpoint): Promise<void>
   /** Which of these ids are there already. */
   known(ids: readonly string[]): Promise<ReadonlySet<string>>
-  /** Newest first (by timestamp, then sequence). */
+  /** Newest first (by timestamp, then sequence), or the other way round. */
   query(filter: AuditFilter): Promise<Page<AuditRow>>
+  /** The id of the row that was committed last, of whatever chain. */
+  newest(): Promise<string | undefined>
+  /**
+   * The rows of all chains that were committed after the row with this id (`undefined`: all of them), in the order of their
+   * commits; `undefined` when there is no such row.
+   */
+  after(id: string | undefined, limit: number): Promise<readonly AuditRow[] | undefined>
   /** One chain in order, a block at a time, from after `sequence`. */
   scan(writer: string, afterSequence: number, limit: number): Promise<readonly AuditRow[]>
   writers(): Promise<readonly string[]>
@@ -178,7 +187,10 @@ export interface AuditStore {
   cut(writer: string): Promise<Checkpoint | undefined>
   /** Deletes the rows of a chain up to and including `cut.sequence` and keeps `cut`, in one transaction. How many went. */
   deleteThrough(cut: Checkpoint): Promise<number>
-  /** How many decisions since a time, by decision; and the most denied actions. */
+  /**
+   * How many decisions since a time, by decision; and the most denied actions. A change by an operator (code `administered`)
+   * is no decision.
+   */
   stats(since: number): Promise<{
     readonly allowed: number
     readonly denied: number

@@ -1,0 +1,98 @@
+import { type Bucket, type Level, type Limiter, type Taken, takeFrom } from '@meshguard/core'
+import type { SqliteConnection } from './sqlite-connection.js'
+import type { SqlitePool } from './sqlite-pool.js'
+
+const SELECT = 'select key, used, at, requests, window_ms from rate_limits where key in (select value from json_each(?))'
+const UPSERT = `insert into rate_limits (key, used, at, requests, window_ms, empty_at) values (?, ?, ?, ?, ?, ?)
+  on conflict (key) do update set
+  used = excluded.used, at = excluded.at, requests = excluded.requests, window_ms = excluded.window_ms, empty_at = excluded.empty_at`
+const SWEEP = 'delete from rate_limits where empty_at <= ?'
+const SWEEP_EVERY_MS = 60_000
+
+interface Take {
+  readonly buckets: readonly Bucket[]
+  readonly now: number
+  resolve(taken: Taken): void
+  reject(error: unknown): void
+}
+
+/**
+ * Core's limiter with its levels in the database. What is asked for while a transaction runs is counted by the next one, in
+ * order, so that each is atomic and none waits for more than two. Counts outlive a restart; a power failure may forget the last.
+ */
+export function sqliteLimiter(pool: SqlitePool): Limiter {
+  let waiting: Take[] = []
+  let running = false
+  let sweptAt = Number.NEGATIVE_INFINITY
+
+  async function takeAll(takes: readonly Take[]): Promise<Taken[]> {
+    return pool.transaction('process', async (connection) => {
+      const levels = await readLevels(connection, takes)
+      const changed = new Map<string, Level>()
+      const view = {
+        get: (key: string) => levels.get(key),
+        set(key: string, level: Level) {
+          levels.set(key, level)
+          changed.set(key, level)
+        },
+      }
+      const taken = takes.map(({ buckets, now }) => takeFrom(view, buckets, now))
+      await writeLevels(connection, changed)
+      return taken
+    })
+  }
+
+  async function sweep(now: number): Promise<void> {
+    if (now - sweptAt < SWEEP_EVERY_MS && now >= sweptAt) return
+    sweptAt = now
+    await pool.transaction('process', async (connection) => {
+      await connection.all(SWEEP, [now])
+    })
+  }
+
+  async function run(): Promise<void> {
+    while (waiting.length > 0) {
+      const takes = waiting
+      waiting = []
+      try {
+        const taken = await takeAll(takes)
+        takes.forEach((take, i) => {
+          take.resolve(taken[i] as Taken)
+        })
+        await sweep((takes[0] as Take).now)
+      } catch (error) {
+        for (const take of takes) take.reject(error)
+      }
+    }
+    running = false
+  }
+
+  return {
+    take(buckets, now) {
+      if (!Number.isFinite(now)) throw new TypeError('A limiter needs the time in ms')
+      return new Promise((resolve, reject) => {
+        waiting.push({ buckets, now, resolve, reject })
+        if (running) return
+        running = true
+        void run()
+      })
+    },
+  }
+}
+
+async function readLevels(connection: SqliteConnection, takes: readonly Take[]): Promise<Map<string, Level>> {
+  const keys = takes.flatMap(({ buckets }) => buckets.map(({ key }) => key))
+  const rows = await connection.all(SELECT, [JSON.stringify(keys)])
+  return new Map(
+    rows.map(({ key, used, at, requests, window_ms }) => [key as string, { used, at, requests, windowMs: window_ms } as Level]),
+  )
+}
+
+async function writeLevels(connection: SqliteConnection, levels: ReadonlyMap<string, Level>): Promise<void> {
+  const upsert = await connection.prepare(UPSERT)
+  connection.run(() => {
+    for (const [key, { used, at, requests, windowMs }] of levels) {
+      upsert.run([key, used, at, requests, windowMs, at + used / requests])
+    }
+  })
+}
