@@ -67,7 +67,8 @@ export function exposedHeaders({ decision, agentId }: Decision): Record<string, 
   return agentId === undefined ? exposed : { ...exposed, 'x-meshguard-agent-id': agentId }
 }
 
-function prefersProblem(accept: string | undefined): boolean {
+/** Whether an `Accept` header prefers `application/problem+json` (RFC 9457) to `application/json`. */
+export function prefersProblem(accept: string | undefined): boolean {
   const ranges = accept?.slice(0, MAX_ACCEPT).toLowerCase()
   if (ranges === undefined || !ranges.includes('problem+json')) return false
   const problem = qualityOf(ranges, 'application/problem+json') ?? 0

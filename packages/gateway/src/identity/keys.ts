@@ -1,18 +1,42 @@
 import type { JSONWebKeySet } from 'jose'
 import type { AgentRecord, DelegationRecord } from '../store/store.js'
 
+/** What a verified token says; frozen, and the same object for as long as the token is remembered. */
+export type Claims = Readonly<Record<string, unknown>>
+
+/** How a token is made. */
+export interface MintOptions {
+  /** From 1 s to the longest life of a token. Default `JWT_EXPIRES_IN`. */
+  readonly expiresInMs?: number | undefined
+  /** The delegations through which the agent acts, from the root to its own: the token is then for the first one's `from`. */
+  readonly chain?: readonly DelegationRecord[] | undefined
+}
+
 /** The keys of this gateway: for tokens and for checkpoints, each with its own `typ`. */
 export interface Keys {
+  /** How long a token may live: the larger of 24 h and `JWT_EXPIRES_IN`, in ms. */
+  readonly maxTokenAgeMs: number
   /** The public token keys; empty where `JWT_SECRET` signs. */
   jwks(): JSONWebKeySet
-  /** Signs a token with `sub`, `name`, `tier`, `tags`, `gen`, `iss`, `iat`, `exp`, `jti`. */
-  mint(
-    agent: AgentRecord,
-    options?: { expiresInMs?: number; chain?: readonly DelegationRecord[] },
-  ): Promise<{ token: string; expiresAt: number; jti: string }>
-  /** Verifies everything security.md asks for and returns the claims, a delegation's included. @throws AuthenticationError */
-  verify(token: string): Promise<Readonly<Record<string, unknown>>>
-  /** Makes a new token key; the old one goes on verifying for as long as its tokens may live. */
+  /**
+   * Signs a token with `sub`, `name`, `tier`, `tags`, `gen`, `iss`, `iat`, `exp`, `jti`, and `orgId` where the agent's metadata
+   * has one. With a chain, `sub` is the root, `act` the actors with the agent outermost (RFC 8693), and `delegation` the hops.
+   *
+   * @throws RequestError 400 for a life that is too long.
+   */
+  mint(agent: AgentRecord, options?: MintOptions): Promise<{ token: string; expiresAt: number; jti: string }>
+  /**
+   * Verifies everything security.md asks for and returns the claims, a delegation's included, of which nothing but the signature
+   * has been verified. Synchronous for a token that is remembered.
+   *
+   * @throws AuthenticationError
+   */
+  verify(token: string): Claims | Promise<Claims>
+  /**
+   * Makes a new token key; the old one goes on verifying for as long as its tokens may live.
+   *
+   * @throws RequestError 409 where `JWT_SECRET` signs, Error when the key file cannot be written; nothing has changed then.
+   */
   rotate(): Promise<void>
   /** Compact JWS of `typ` `meshguard-checkpoint+jws` over a checkpoint. */
   signCheckpoint(payload: Readonly<Record<string, unknown>>): Promise<string>
