@@ -1,17 +1,14 @@
 import {
   AuthenticationError,
-  type Code,
   ConnectionError,
   type Decision,
   type Issue,
   MeshGuardError,
-  PolicyDeniedError,
   RateLimitError,
   UnavailableError,
   ValidationError,
 } from '@meshguard/core'
-import { isTraceId } from '@meshguard/core/http'
-import type { GatewayAnswer } from './transport.js'
+import { answerOfCheck, errorOf as denialOf, type GatewayAnswer, isTraceId } from '@meshguard/core/http'
 
 /** What was asked, as far as the answer does not repeat it. */
 export interface Asked {
@@ -22,72 +19,47 @@ export interface Asked {
 
 type Body = Readonly<Record<string, unknown>>
 
-const REFUSALS: ReadonlySet<unknown> = new Set<Code>(['denied', 'no_match', 'unmapped'])
-
 /**
  * The decision that a check was answered with.
  *
  * @throws UnavailableError for what is no decision although its status says so; the error of {@link errorOf} for the rest.
  */
 export function decisionOf(answer: GatewayAnswer, asked: Asked): Decision {
-  const decision = answer.status === 200 ? allowed(answer, asked) : refused(answer, asked)
-  if (decision === undefined) throw errorOf(answer, asked)
-  return decision
-}
-
-function allowed(answer: GatewayAnswer, asked: Asked): Decision {
-  const body = objectOf(answer)
-  if (body['allowed'] !== true || body['decision'] !== 'allow' || body['action'] !== asked.action) {
-    throw new UnavailableError('The gateway answered 200 with what is no decision on this action', { traceId: asked.traceId })
-  }
-  const audited = answer.headers.get('x-meshguard-audit') === 'deny'
-  const code = audited ? refusalCode(body) : body['code'] === 'bypassed' ? 'bypassed' : 'allowed'
+  if (answer.status !== 200 && !isDenial(answer)) throw errorOf(answer, asked)
+  const { agent, ...said } = answerOfCheck(answer, asked)
+  const audited = answer.header('x-meshguard-audit') === 'deny'
   return {
-    ...common(answer, asked, body),
-    allowed: true,
-    decision: audited ? 'deny' : 'allow',
-    code,
-    enforced: code === 'allowed',
-  }
-}
-
-/** The decision of a 403, and of a 429 that is one; `undefined` for everything else. */
-function refused(answer: GatewayAnswer, asked: Asked): Decision | undefined {
-  const body = bodyOf(answer) ?? {}
-  const denied = { ...common(answer, asked, body), allowed: false, decision: 'deny', enforced: true } as const
-  if (answer.status === 403 && body['error'] === 'Forbidden') {
-    return {
-      ...denied,
-      action: textOf(body['action']) ?? asked.action,
-      reason: textOf(body['message']),
-      code: refusalCode(body),
-    }
-  }
-  if (answer.status !== 429 || body['code'] !== 'rate_limited') return undefined
-  return { ...denied, reason: textOf(body['message']), code: 'rate_limited', retryAfter: retryAfter(answer, body) }
-}
-
-function common({ headers }: GatewayAnswer, asked: Asked, body: Body) {
-  const traceId = headers.get('x-meshguard-trace-id')
-  return {
+    ...said,
+    decision: said.allowed && !audited ? 'allow' : 'deny',
+    code: audited ? 'denied' : said.code,
     action: asked.action,
-    resource: textOf(body['resource']) ?? asked.resource,
-    agentId: headers.get('x-meshguard-agent-id') ?? undefined,
-    policy: textOf(body['policy']),
-    rule: textOf(body['rule']),
-    reason: textOf(body['reason']),
-    traceId: isTraceId(traceId) ? traceId : asked.traceId,
+    resource: asked.resource,
+    agentId: agent?.id,
+    reason: said.reason ?? (said.allowed ? undefined : `Action ${asked.action} is not allowed`),
+    traceId: traceIdOf(answer, asked),
     timestamp: Date.now(),
-    policyVersion: textOf(body['policyVersion']),
+    enforced: !audited && said.code !== 'bypassed',
   }
 }
 
-function refusalCode({ code }: Body): Code {
-  return REFUSALS.has(code) ? (code as Code) : 'denied'
+/** A 403 or 429 of the policies, which another check would get as well; not a limit or refusal of the gateway itself. */
+function isDenial(answer: GatewayAnswer): boolean {
+  if (answer.status === 403) return true
+  return answer.status === 429 && bodyOf(answer)?.['code'] === 'rate_limited'
 }
 
-function retryAfter({ headers }: GatewayAnswer, body: Body): number {
-  const seconds = Math.ceil(Number(headers.get('retry-after') ?? body['retry_after']))
+/** What refuses a call through the proxy names the action that was refused: the declared or the derived one. */
+function refusedAction(body: Body, { action }: Asked): string {
+  return textOf(body['action']) ?? action
+}
+
+function traceIdOf(answer: GatewayAnswer, asked: Asked): string {
+  const traceId = answer.header('x-meshguard-trace-id')
+  return isTraceId(traceId) ? traceId : asked.traceId
+}
+
+function retryAfter(answer: GatewayAnswer): number {
+  const seconds = Math.ceil(Number(answer.header('retry-after')))
   return Number.isSafeInteger(seconds) && seconds > 0 ? seconds : 1
 }
 
@@ -95,13 +67,14 @@ function retryAfter({ headers }: GatewayAnswer, body: Body): number {
 export function errorOf(answer: GatewayAnswer, asked: Asked): MeshGuardError {
   const { status } = answer
   const body = bodyOf(answer) ?? {}
-  const { traceId } = common(answer, asked, body)
+  const traceId = traceIdOf(answer, asked)
   const message = textOf(body['message']) ?? `The gateway answered ${status}`
-  const decision = refused(answer, asked)
   if (status === 400) return new ValidationError(issuesOf(body, message), { traceId })
   if (status === 401) return new AuthenticationError(message, { traceId })
-  if (status === 429) return new RateLimitError(decision ?? limited(answer, asked, body, message))
-  if (decision !== undefined) return new PolicyDeniedError(decision)
+  if (status === 403 && body['error'] === 'Forbidden') {
+    return denialOf(decisionOf(answer, { ...asked, action: refusedAction(body, asked) }), true)
+  }
+  if (status === 429) return new RateLimitError(isDenial(answer) ? decisionOf(answer, asked) : limited(answer, asked, message))
   if (status === 502 || status === 504 || (status === 503 && textOf(body['error']) === undefined)) {
     return new ConnectionError(message, { traceId })
   }
@@ -111,10 +84,11 @@ export function errorOf(answer: GatewayAnswer, asked: Asked): MeshGuardError {
 }
 
 /** A limit of the gateway itself, which no policy wrote. */
-function limited(answer: GatewayAnswer, asked: Asked, body: Body, message: string): Decision {
-  const seconds = retryAfter(answer, body)
-  const whole = { ...common(answer, asked, body), reason: message, retryAfter: seconds }
-  return { ...whole, allowed: false, decision: 'deny', code: 'rate_limited', enforced: true }
+function limited(answer: GatewayAnswer, asked: Asked, reason: string): Decision {
+  const { action, resource } = asked
+  const seconds = retryAfter(answer)
+  const denied = { allowed: false, decision: 'deny', code: 'rate_limited', enforced: true } as const
+  return { ...denied, action, resource, reason, retryAfter: seconds, traceId: traceIdOf(answer, asked), timestamp: Date.now() }
 }
 
 function issuesOf(body: Body, message: string): Issue[] {

@@ -5,6 +5,7 @@ import { decisionOf, errorOf, objectOf } from './answers.js'
 import { OperatorClient } from './operator-client.js'
 import type { CallOptions, CheckOptions, ProxyOptions } from './options.js'
 import type { GatewayInfo, Health } from './records.js'
+import { readAnswer } from './transport.js'
 
 /** A block that is governed: it was begun because the action was allowed. */
 export interface GovernedScope extends AsyncDisposable {
@@ -167,9 +168,8 @@ export class MeshGuardClient extends OperatorClient {
   async request(method: string, path: string, options: ProxyOptions = {}): Promise<Response> {
     const { request, asked } = proxyRequest(this.gateway, method.toUpperCase(), path, options)
     const response = await this.gateway.transport.open(request)
-    const { status, headers } = response
-    if (status < 400 || headers.get('x-meshguard-origin') !== 'gateway') return response
-    throw errorOf({ status, headers, text: await response.text() }, asked)
+    if (response.status < 400 || response.headers.get('x-meshguard-origin') !== 'gateway') return response
+    throw errorOf(await readAnswer(response), asked)
   }
 
   /**

@@ -3,7 +3,7 @@ import { newTraceId } from '@meshguard/core/http'
 import { errorOf, objectOf } from './answers.js'
 import type { CallOptions } from './options.js'
 import type { Settings } from './settings.js'
-import { type GatewayRequest, Transport } from './transport.js'
+import { type GatewayRequest, readAnswer, Transport } from './transport.js'
 
 /** What a request carries. */
 export interface Content {
@@ -62,10 +62,9 @@ export class Gateway {
   async operateStream(path: string, options: CallOptions, content: Content): Promise<ReadableStream<Uint8Array>> {
     const request = this.#operatorRequest('GET', path, options, content)
     const response = await this.transport.open(request)
-    const { status, headers, body } = response
-    if (status !== 200) throw errorOf({ status, headers, text: await response.text() }, askedBy(request))
-    if (body === null) throw new UnavailableError('The gateway answered with nothing to read')
-    return body
+    if (response.status !== 200) throw errorOf(await readAnswer(response), askedBy(request))
+    if (response.body === null) throw new UnavailableError('The gateway answered with nothing to read')
+    return response.body
   }
 
   #operatorRequest(method: string, path: string, options: CallOptions, content: Content): GatewayRequest {

@@ -1,4 +1,5 @@
 import { ConnectionError, UnavailableError } from '@meshguard/core'
+import type { GatewayAnswer } from '@meshguard/core/http'
 import type { CallOptions } from './options.js'
 import type { Settings } from './settings.js'
 
@@ -12,13 +13,6 @@ export interface GatewayRequest {
   readonly options: CallOptions
   /** Asking twice does no harm. */
   readonly safe: boolean
-}
-
-/** An answer, read to its end. */
-export interface GatewayAnswer {
-  readonly status: number
-  readonly headers: Headers
-  readonly text: string
 }
 
 const FIRST_PAUSE_MS = 100
@@ -43,10 +37,7 @@ export class Transport {
    * @throws ConnectionError when there is no answer in time; the reason of the caller's signal; UnavailableError once closed.
    */
   ask(request: GatewayRequest): Promise<GatewayAnswer> {
-    return this.#call(request, async (response) => {
-      const { status, headers } = response
-      return { status, headers, text: await response.text() }
-    })
+    return this.#call(request, readAnswer)
   }
 
   /** As {@link ask}, but answers once the headers are there; only the caller's signal ends the body. */
@@ -105,6 +96,12 @@ export class Transport {
   get #gateway(): string {
     return `The gateway at ${this.#settings.gatewayUrl}`
   }
+}
+
+/** Reads an answer to its end. */
+export async function readAnswer(response: Response): Promise<GatewayAnswer> {
+  const { status, headers } = response
+  return { status, header: (name) => headers.get(name) ?? undefined, text: await response.text() }
 }
 
 /** The gateway, or what stands in front of it, could not answer just now; an upstream's own 503 is its own affair. */
