@@ -7,8 +7,12 @@
 export { compileResource } from '../action.js'
 export { errorOf } from '../errors.js'
 export { assertFunction, assertMs, assertOneOf, assertOptions } from '../options.js'
+export { issuesOf } from '../policy/issues.js'
 export { isPromise } from '../settle.js'
-export { isTraceId, newTraceId } from '../trace.js'
+export { answerOfCheck } from '../sources/gateway-answer.js'
+export { problemBody, refusalBody, refusalHeaders } from '../refusal.js'
+export { isTraceId, newTraceId, traceIdOfParent } from '../trace.js'
+export type { GatewayAnswer } from '../transport/transport.js'
 export { bearerOf } from './check.js'
 export { bindController, type DecoratorArguments, decorate, isDecoratorCall } from './decorator.js'
 export { type AdapterGuard, createHttpGuard, type HttpGuard, type Identified } from './http-guard.js'
@@ -23,7 +27,7 @@ export {
 } from './node-server.js'
 export type { ProtectOptions, ReadOptions } from './options.js'
 export type { Outcome, Pass, Refusal, RequestReader } from './outcome.js'
-export { refusalOf } from './outcome.js'
+export { prefersProblem, refusalOf } from './outcome.js'
 export {
   type CheckOfRoute,
   type DynamicRouteOptions,
