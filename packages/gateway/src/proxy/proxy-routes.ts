@@ -1,0 +1,193 @@
+import type { Decision } from '@meshguard/core'
+import { dropLateAnswers, isPromise } from '@meshguard/core/http'
+import { type Context, Hono } from 'hono'
+import { type Caller, callerOf } from '../checks/caller.js'
+import { announce, refusalAnswer } from '../checks/decision-answer.js'
+import { statementOf } from '../checks/statement.js'
+import { notFound, RequestError, tooLarge } from '../http/errors.js'
+import { admitBody } from '../http/read-json.js'
+import type { Asked, GatewayEnv, Services } from '../services.js'
+import { type CanonicalTarget, readTarget } from './canonical-path.js'
+import { Exchange } from './exchange.js'
+import { requestFilter } from './header-filter.js'
+import { type ActionOf, derivedActions, type ProxyAction } from './proxy-action.js'
+import { hasBody, RequestBody } from './request-body.js'
+import { mappedActions } from './route-map.js'
+import { isTraceparent, traceparentOf } from './traceparent.js'
+import { openUpstream, type Upstream } from './upstream.js'
+
+/** What a proxy works with; made once. */
+interface Proxy {
+  readonly services: Services
+  readonly upstream: Upstream
+  readonly actionOf: ActionOf
+  readonly filter: (rawHeaders: readonly string[]) => string[]
+}
+
+/** A request, as far as it is known what it does. */
+interface Asking {
+  readonly target: CanonicalTarget
+  /** `undefined` is unmapped. */
+  readonly does: ProxyAction | undefined
+}
+
+/**
+ * Everything under `/proxy/` but the check: forwards what an agent may do to `PROXY_TARGET`, byte for byte as it was authorised.
+ * To be mounted behind the check.
+ */
+export function proxyRoutes(services: Services): Hono<GatewayEnv> {
+  const app = new Hono<GatewayEnv>()
+  const { target, routes, timeoutMs, headers, forwardAuthorization } = services.config.proxy
+  if (target === undefined) {
+    app.all('/proxy/*', () => {
+      throw notFound('This gateway has no upstream. Set PROXY_TARGET to make it a proxy')
+    })
+    return app
+  }
+  const proxy: Proxy = {
+    services,
+    upstream: openUpstream(target, timeoutMs),
+    actionOf: routes === undefined ? derivedActions() : mappedActions(routes),
+    filter: requestFilter({ headers, forwardAuthorization }),
+  }
+  app.all('/proxy/*', (c) => handle(proxy, c))
+  return app
+}
+
+async function handle(proxy: Proxy, c: Context<GatewayEnv>): Promise<Response> {
+  const { services } = proxy
+  const { headers } = c.env.incoming
+  const found = callerOf(services, headers.authorization)
+  const caller = isPromise(found) ? await found : found
+  const asking = read(proxy, c)
+  const decision = await services.decide(questionOf(proxy, c, caller, asking))
+  if ('problem' in asking || !decision.allowed) {
+    const { status, headers: refused, body } = refusalAnswer(decision, caller.sentToken, headers.accept)
+    return new Response(body, { status, headers: { ...refused, 'x-meshguard-origin': 'gateway' } })
+  }
+  const status = await forward(proxy, c, asking, decision)
+  return answered(c, status)
+}
+
+/**
+ * Stands for an answer that was written already: with its status, for whoever counts and traces. Hono's server would write it
+ * again, and for HEAD a copy of it, so that the connection's response lets nothing more through.
+ */
+function answered(c: Context<GatewayEnv>, status: number): Response {
+  dropLateAnswers(c.env.outgoing)
+  return new Response(null, { status, headers: { 'x-meshguard-origin': 'upstream' } })
+}
+
+/** What a request does, or why that cannot be told. */
+function read({ actionOf }: Proxy, c: Context<GatewayEnv>): Asking | { readonly problem: string } {
+  const { url = '', method = '' } = c.env.incoming
+  const target = readTarget(url)
+  if ('problem' in target) return target
+  if (isCheck(target)) return { problem: 'The check is GET /proxy/check, spelled exactly so and without a query' }
+  const does = actionOf(method, target.segments)
+  if (does !== undefined && does.resource === undefined) return { problem: 'A parameter of the path is too long or malformed' }
+  return { target, does }
+}
+
+/** Whether an upstream, or a reader of a log, might take a path for the check. */
+function isCheck({ segments: [first = '', second, third] }: CanonicalTarget): boolean {
+  return third === undefined && (second ?? '') === '' && first.normalize('NFKC').toLowerCase() === 'check'
+}
+
+/**
+ * What is asked and recorded.
+ *
+ * @throws RequestError 400 for a declared resource or context that is malformed, 413 for a body that says it is too long.
+ */
+function questionOf(
+  { services }: Proxy,
+  c: Context<GatewayEnv>,
+  { who, refuse }: Caller,
+  asking: ReturnType<typeof read>,
+): Asked {
+  const { incoming } = c.env
+  const { method = '', url = '', headers } = incoming
+  const { traceId, ip } = c.var
+  const does = 'problem' in asking ? undefined : asking.does
+  const info = { method: method === 'HEAD' ? 'GET' : method, route: does?.route ?? '', ip }
+  const asked: Asked = {
+    who,
+    refuse: refuse ?? refusalOf(asking),
+    request: { action: does?.action ?? '', resource: does?.resource, request: info, traceId },
+    entry: { method, path: pathIn(url), ip },
+  }
+  if (asked.refuse !== undefined || does === undefined) return asked
+  if (Number(headers['content-length'] ?? 0) > services.config.proxy.maxBody) throw bodyTooLong(services)
+  const { action = does.action, resource = does.resource, context } = statementOf(headers)
+  const isDeclared = action !== does.action || resource !== does.resource || context !== undefined
+  return isDeclared ? { ...asked, declared: { action, resource, context } } : asked
+}
+
+function refusalOf(asking: ReturnType<typeof read>): Asked['refuse'] {
+  if ('problem' in asking) return { code: 'invalid_action', reason: asking.problem }
+  return asking.does === undefined ? UNMAPPED : undefined
+}
+
+const UNMAPPED: Asked['refuse'] = { code: 'unmapped', reason: 'The proxy knows no action for this method and path' }
+
+function bodyTooLong({ config }: Services): RequestError {
+  return tooLarge(`The body is longer than the ${config.proxy.maxBody} bytes that the proxy forwards`)
+}
+
+function pathIn(url: string): string {
+  const query = url.indexOf('?')
+  return query < 0 ? url : url.slice(0, query)
+}
+
+const CLIENT_CLOSED = 499
+
+/** Forwards a request that is allowed. Resolves with the status when its answer is written, with 499 when the client is gone. */
+async function forward(proxy: Proxy, c: Context<GatewayEnv>, { target, does }: Asking, decision: Decision): Promise<number> {
+  const { services, upstream } = proxy
+  const { incoming, outgoing } = c.env
+  const { timeoutMs, maxBody } = services.config.proxy
+  if (outgoing.destroyed) return CLIENT_CLOSED
+  const path = upstream.pathOf(target.path) + target.query
+  const method = incoming.method as string
+  const said: Record<string, string> = { 'x-meshguard-origin': 'upstream' }
+  announce(decision, said)
+  const headers = forwardedHeaders(proxy, c, does, decision)
+  const started = performance.now()
+  const exchange = new Exchange(outgoing, { headers: said, timeoutMs })
+  admitBody(c)
+  const body = hasBody(incoming) ? new RequestBody(incoming, maxBody) : null
+  upstream.pool.dispatch({ path, method, headers, body }, exchange)
+  const { traceId } = c.var
+  try {
+    const { status = CLIENT_CLOSED, error } = await exchange.ended
+    if (error !== undefined) services.log.warn({ err: error, traceId }, 'an answer of the upstream broke off')
+    services.metrics.proxied(status, (performance.now() - started) / 1000)
+    return status
+  } catch (error) {
+    if (!(error instanceof RequestError)) throw error
+    services.metrics.proxied(error.status, (performance.now() - started) / 1000)
+    if (error.status >= 500) services.log.warn({ err: error.cause, traceId }, error.message)
+    throw error
+  }
+}
+
+/** The headers for the upstream: those of the client that pass, and what the gateway says of who does what. */
+function forwardedHeaders(
+  { filter }: Proxy,
+  c: Context<GatewayEnv>,
+  does: ProxyAction | undefined,
+  decision: Decision,
+): string[] {
+  const { rawHeaders, headers: given } = c.env.incoming
+  const { traceId, ip } = c.var
+  const headers = filter(rawHeaders)
+  const parent = given['traceparent'] as string | undefined
+  const state = given['tracestate'] as string | undefined
+  if (given['content-length'] !== undefined) headers.push('content-length', given['content-length'])
+  if (decision.agentId !== undefined) headers.push('x-meshguard-agent-id', decision.agentId)
+  if (does !== undefined) headers.push('x-meshguard-action', does.action, 'x-meshguard-resource', does.resource as string)
+  headers.push('x-meshguard-decision', 'allow', 'x-meshguard-trace-id', traceId)
+  headers.push('traceparent', traceparentOf(parent, traceId), 'x-forwarded-for', ip, 'via', '1.1 meshguard')
+  if (state !== undefined && isTraceparent(parent)) headers.push('tracestate', state)
+  return headers
+}
