@@ -20,7 +20,12 @@ export interface AuditEntry {
   readonly source: string
   readonly durationMs?: number | undefined
   readonly request?:
-    | { readonly method: string; readonly route?: string; readonly path?: string; readonly ip?: string }
+    | {
+        readonly method: string
+        readonly route?: string | undefined
+        readonly path?: string | undefined
+        readonly ip?: string | undefined
+      }
     | undefined
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
   /** `claimed`, `declared`, `onBehalfOf`, `chain`, `writer`, `receivedAt`… */
@@ -55,6 +60,10 @@ export interface AuditLog {
   /** Whether one more unauthenticated request of this address is recorded on its own (60 a minute), or only counted. */
   admitsUnauthenticated(ip: string): boolean
   query(filter: AuditFilter): Promise<Page<AuditEntry>>
+  /** The id of the entry that was committed last. */
+  newest(): Promise<string | undefined>
+  /** Entries committed after the one with this id (`undefined`: all), in that order; `undefined` when there is no such entry. */
+  after(id: string | undefined, limit: number): Promise<readonly AuditEntry[] | undefined>
   /** Called with every entry once it is committed; returns how to stop. */
   subscribe(listener: (entry: AuditEntry) => void): () => void
   verify(onProgress?: (entries: number) => void): Promise<Verified>

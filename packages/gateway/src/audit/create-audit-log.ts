@@ -73,6 +73,8 @@ export async function createAuditLog(parts: Parts): Promise<AuditLog> {
     admitsDenial: (agentId) => summaries.admitsDenial(agentId),
     admitsUnauthenticated: (ip) => summaries.admitsUnauthenticated(ip),
     query: async (filter) => query(parts, filter),
+    newest: () => store.audit.newest(),
+    after: async (id, limit) => (await store.audit.after(id, limit))?.map(entryOf),
     subscribe(listener) {
       const guarded = (entry: AuditEntry): void => {
         try {

@@ -46,7 +46,8 @@ function answer(guard: Guard, narrowing: Guard | undefined, asked: Asked): Decis
   const request = requestOf(asked)
   if (refuse !== undefined) return guard.refuse(request, refuse.code, refuse.reason)
   if (declared === undefined || narrowing === undefined) return guard.decide(request)
-  const narrowed = narrowing.decide({ ...request, ...declared })
+  const { action, resource = request.resource, context = request.context } = declared
+  const narrowed = narrowing.decide({ ...request, action, resource, context })
   if (!isPromise(narrowed)) return narrowed.decision === 'deny' ? narrowed : guard.decide(request)
   return narrowed.then((late) => (late.decision === 'deny' ? late : guard.decide(request)))
 }
