@@ -14,6 +14,8 @@ export interface GatewayEnv {
     traceId: string
     /** The address of the caller; that of `X-Forwarded-For` only behind one of `TRUSTED_PROXIES`. */
     ip: string
+    /** Who administers; only on the routes of operators. `tokenId` is that of a service token, absent for the admin token. */
+    operator?: { readonly name: string; readonly tokenId?: string }
   }
 }
 
@@ -111,6 +113,8 @@ export interface Services {
   readonly decide: Decide
   readonly audit: AuditLog
   readonly metrics: Metrics
+  /** Aborted when the gateway begins to close: answers that would go on for ever (event streams) end. */
+  readonly closing: AbortSignal
 }
 
 export type { AgentRecord }

@@ -17,7 +17,12 @@ export function issueAt(path: Path, message: string): Issue {
   return { path, message: place === '' || message.startsWith('Unknown ') ? message : `${place}: ${message}` }
 }
 
-/** Puts what the schema found into our words: what is wrong, what was expected and the nearest right name. */
+/**
+ * Puts what a zod schema found into our words: what is wrong, what was expected and the nearest right name.
+ *
+ * @param document What was looked at.
+ * @param keysAt The keys that the object at a path may have.
+ */
 export function issuesOf(found: $ZodIssue, document: unknown, keysAt: (path: Path) => readonly string[]): Issue[] {
   const path = found.path.filter((key) => typeof key !== 'symbol')
   switch (found.code) {

@@ -61,7 +61,11 @@ const delegation = z.strictObject({
   maxDepth: z.optional(z.int().check(z.minimum(0), z.maximum(MAX_DELEGATION))),
   permissionCeiling: z.optional(patterns),
 })
-const policy = z.strictObject({
+/**
+ * The shape of a policy document, for tools that describe it (JSON Schema, OpenAPI). It does not say everything: a document is
+ * checked by {@link parsePolicy}.
+ */
+export const policySchema = z.strictObject({
   name: z.string().check(z.regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'expected 1 to 64 of a-z 0-9 . _ -, a letter or digit first')),
   version: z.optional(z.string()),
   description: z.optional(z.string()),
@@ -81,7 +85,7 @@ const policy = z.strictObject({
  */
 export function parsePolicy(value: unknown): Policy {
   const document = copyOwn(value, 1)
-  const { error } = z.safeParse(policy, document)
+  const { error } = z.safeParse(policySchema, document)
   const found = error?.issues.flatMap((issue) => issuesOf(issue, document, keysAt)) ?? []
   const issues = [...found, ...crossIssues(document)]
   if (issues.length > 0) throw new ValidationError(issues)
@@ -123,7 +127,7 @@ function copyOwn(value: unknown, depth: number): unknown {
 }
 
 const SHAPES: ReadonlyMap<string, z.ZodMiniObject> = new Map<string, z.ZodMiniObject>([
-  ['', policy],
+  ['', policySchema],
   ['appliesTo', appliesTo],
   ['rules', rule],
   ['rateLimit', rateLimit],

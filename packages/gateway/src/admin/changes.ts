@@ -1,0 +1,49 @@
+import type { Context } from 'hono'
+import type { GatewayEnv, Services } from '../services.js'
+
+/** One change by an operator, as it is recorded. */
+export interface Change {
+  /** `admin:agents/update`. */
+  readonly action: `admin:${string}`
+  /** `agents/agent_…`. */
+  readonly resource: string
+  readonly before?: unknown
+  readonly after?: unknown
+}
+
+/**
+ * Records a change *before* it is made: one that cannot be recorded is not made. Its code, `administered`, keeps it out of what
+ * is counted of decisions.
+ *
+ * @throws UnavailableError when it cannot be recorded.
+ */
+export async function record(services: Services, c: Context<GatewayEnv>, change: Change): Promise<void> {
+  const { action, resource, before, after } = change
+  const { method, path } = c.req
+  await services.audit.append({
+    traceId: c.get('traceId'),
+    action,
+    resource,
+    decision: 'allow',
+    code: 'administered',
+    mode: services.config.mode,
+    source: 'admin',
+    request: { method, path, ip: c.get('ip') },
+    operator: c.get('operator'),
+    metadata: { before, after },
+  })
+}
+
+/**
+ * Runs changes one after the other, so that each is judged, and recorded, by what the one before left.
+ *
+ * @returns a function that resolves with what the change made.
+ */
+export function createTurns(): <T>(change: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve()
+  return (change) => {
+    const done = last.then(change, change)
+    last = done
+    return done
+  }
+}

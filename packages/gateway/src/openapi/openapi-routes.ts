@@ -1,0 +1,6 @@
+import { Hono } from 'hono'
+import type { GatewayEnv } from '../services.js'
+
+export function openApiRoutes(): Hono<GatewayEnv> {
+  return new Hono<GatewayEnv>()
+}
