@@ -48,6 +48,33 @@ function decisionFields(event: DecisionEvent): object {
   }
 }
 
+/** A decision as an entry of the gateway's audit log, without its id. Cut and cleaned like {@link serialiseEvent}. */
+export function entryOf(event: DecisionEvent): object {
+  const { agent, request, enforced, code } = event
+  return {
+    timestamp: isoTime(event.timestamp),
+    ...scalars({
+      traceId: event.traceId,
+      agentId: event.agentId,
+      agentName: agent?.name,
+      trustTier: agent?.trustTier,
+      action: event.action,
+      resource: event.resource,
+      decision: event.decision,
+      code,
+      policy: event.policy,
+      rule: event.rule,
+      reason: event.reason,
+      mode: enforced ? 'enforce' : code === 'bypassed' ? 'bypass' : 'audit',
+      source: event.source,
+      durationMs: event.durationMs,
+      policyVersion: event.policyVersion,
+      failedOpen: event.failedOpen,
+    }),
+    request: request && scalars({ method: request.method, route: request.route, ip: request.ip }),
+  }
+}
+
 /** The same keys with values that one field can hold: cleaned text, numbers, booleans, and only the kind of anything else. */
 function scalars(fields: object): object {
   const entries = Object.entries(fields).map(([key, value]: [string, unknown]) => [key, scalar(value)])

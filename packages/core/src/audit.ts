@@ -185,11 +185,13 @@ class Queue {
   }
 }
 
-function noLosses(): { allowed: number; denied: number; outcomes: number } {
+/** Nothing lost yet; counted up by {@link count}. */
+export function noLosses(): { allowed: number; denied: number; outcomes: number } {
   return { allowed: 0, denied: 0, outcomes: 0 }
 }
 
-function count(losses: ReturnType<typeof noLosses>, event: AuditEvent): void {
+/** Counts an event that was lost. */
+export function count(losses: ReturnType<typeof noLosses>, event: AuditEvent): void {
   if (event.type === 'outcome') losses.outcomes++
   else if (event.allowed) losses.allowed++
   else losses.denied++

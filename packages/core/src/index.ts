@@ -7,6 +7,7 @@ export { type DerivableRoute, deriveAction, isAction, type ParameterisedRoute, t
 export { isAgentId, parseTier, TIER_SPELLINGS, TRUST_TIERS } from './agent.js'
 export type * from './audit.js'
 export { auditTo, auditToConsole, boundedSink } from './audit.js'
+export { auditToGateway, type GatewaySinkOptions } from './audit-gateway.js'
 export { serialiseEvent } from './audit-line.js'
 export type { DecideOptions } from './conclude.js'
 export {

@@ -103,20 +103,21 @@ export class Call {
  * they may repeat what was sent or received; their code is kept.
  */
 export function failureOf({ origin }: GatewayUrl, error: unknown): UnavailableError {
-  const code = codeOf(error)
-  if (code === undefined || UNREACHED.test(code)) {
-    return new ConnectionError(`The gateway at ${origin} cannot be reached${code === undefined ? '' : ` (${code})`}`)
+  const { name, code, message } = causeOf(error)
+  if (name === 'HTTPParserError' || /^bad /.test(message) || (code !== undefined && !UNREACHED.test(code))) {
+    return new UnavailableError(`The gateway at ${origin} gave no well-formed answer (${code ?? name})`)
   }
-  return new UnavailableError(`The gateway at ${origin} gave no well-formed answer (${code})`)
+  return new ConnectionError(`The gateway at ${origin} cannot be reached${code === undefined ? '' : ` (${code})`}`)
 }
 
 /** Codes of the operating system, of TLS, and of undici for a connection that could not be made or kept. */
 const UNREACHED = /^(?:E(?!RR_)[A-Z0-9_]+|ERR_(?:SSL|TLS)_\w+|\w*CERT\w*|UNABLE_TO_\w+|UND_ERR_(?:SOCKET|CONNECT_TIMEOUT))$/
 
-function codeOf(error: unknown): string | undefined {
-  const { code, cause } = (error ?? {}) as { code?: unknown; cause?: unknown }
-  if (typeof code === 'string') return code
-  return cause === undefined ? undefined : codeOf(cause)
+/** What lies behind an error of `fetch`; undici's own are that. Runtimes other than Node give no code. */
+function causeOf(error: unknown): { readonly name: string; readonly message: string; readonly code: string | undefined } {
+  const { name, message, code, cause } = (error ?? {}) as Partial<Record<'name' | 'message' | 'code' | 'cause', unknown>>
+  if (typeof code !== 'string' && cause !== undefined) return causeOf(cause)
+  return { name: String(name), message: String(message), code: typeof code === 'string' ? code : undefined }
 }
 
 /** The error of an answer that began and is none. */

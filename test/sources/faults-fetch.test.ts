@@ -1,0 +1,6 @@
+import { vi } from 'vitest'
+import { describeFaults } from './gateway-faults.js'
+
+vi.mock('#transport', () => import('../../packages/core/src/transport/fetch.js'))
+
+describeFaults('fetch')

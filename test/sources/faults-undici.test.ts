@@ -1,0 +1,3 @@
+import { describeFaults } from './gateway-faults.js'
+
+describeFaults('undici')
