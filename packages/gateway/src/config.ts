@@ -108,7 +108,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
 export function completeConfig(settings: GatewaySettings): GatewayConfig {
   const reading: Reading = { values: new Map(), issues: [], nameOf: (setting) => setting }
   const { proxy = {}, ...others } = settings
-  const { routes, ...proxySettings } = proxy
+  const { routes, ...proxySettings } = isObject(proxy) ? proxy : {}
+  if (!isObject(proxy)) reading.issues.push(issueOf('proxy', 'an object', proxy))
   const given = [
     ...Object.entries(others),
     ...Object.entries(proxySettings).map(([name, value]): [string, unknown] => [`proxy.${name}`, value]),
@@ -118,11 +119,20 @@ export function completeConfig(settings: GatewaySettings): GatewayConfig {
     if (setting === undefined) reading.issues.push({ path: [name], message: `${name}: is not an option of a gateway` })
     else if (value !== undefined) take(reading, name, setting, value, value)
   }
-  if (routes !== undefined) {
-    const entries = routes instanceof Map ? [...routes] : Object.entries(routes)
-    reading.values.set('proxy.routes', checkRoutes(entries, 'proxy.routes', reading.issues))
-  }
+  if (routes !== undefined) readRoutes(reading, routes)
   return conclude(reading)
+}
+
+function readRoutes({ values, issues }: Reading, routes: unknown): void {
+  if (!isObject(routes)) issues.push(issueOf('proxy.routes', 'an object or a Map of "METHOD /pattern" and action', routes))
+  else {
+    const entries = routes instanceof Map ? [...routes] : Object.entries(routes)
+    values.set('proxy.routes', checkRoutes(entries, 'proxy.routes', issues))
+  }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Keeps a value, or what is wrong with it. */
