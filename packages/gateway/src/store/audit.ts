@@ -16,6 +16,7 @@ const TOP_DENIED = 10
 export function auditStore(read: Kysely<Schema>, write: Kysely<Schema>): Omit<AuditStore, 'append'> {
   return {
     async known(ids) {
+      if (ids.length === 0) return new Set()
       const rows = await read.selectFrom('audit').select('id').where('id', 'in', ids).execute()
       return new Set(rows.map(({ id }) => id))
     },
