@@ -2,7 +2,8 @@ import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import { agentTokens, mintAgentToken } from '@meshguard/core'
 import { type TokenRecipe, vectors } from './bypass-vectors.js'
 
-const SECRET = 'a secret of more than thirty-two bytes, for the replay'
+/** What signs the tokens of a deployment with a secret. */
+export const SECRET = 'a secret of more than thirty-two bytes, for the replay'
 const own = generateKeyPairSync('ed25519')
 const attacker = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const pem = String(own.publicKey.export({ format: 'pem', type: 'spki' }))
@@ -33,8 +34,15 @@ export async function mintTokens(): Promise<ReadonlyMap<string, string>> {
   return tokens
 }
 
-/** A token by hand, since no library would write one like it. */
-function writeToken({ header, payload, payloadRaw, omit = [], signWith, signature }: TokenRecipe): string {
+/**
+ * A token by hand, since no library would write one like it.
+ *
+ * @param publicKey Of the deployment that is attacked, as PEM.
+ */
+export function writeToken(
+  { header, payload, payloadRaw, omit = [], signWith, signature }: TokenRecipe,
+  publicKey: string = pem,
+): string {
   const now = Math.floor(Date.now() / 1000)
   const claims: Record<string, unknown> = {
     sub: 'agent-low',
@@ -48,12 +56,12 @@ function writeToken({ header, payload, payloadRaw, omit = [], signWith, signatur
   const input = [JSON.stringify(head), payloadRaw ?? JSON.stringify(claims)]
     .map((part) => Buffer.from(part).toString('base64url'))
     .join('.')
-  return `${input}.${signature ?? signed(input, signWith)}`
+  return `${input}.${signature ?? signed(input, publicKey, signWith)}`
 }
 
-function signed(input: string, signWith = ''): string {
+function signed(input: string, publicKey: string, signWith = ''): string {
   if (signWith === 'attacker key') return sign('sha256', Buffer.from(input), attacker.privateKey).toString('base64url')
-  const secret = signWith.includes('PEM') ? pem : SECRET
+  const secret = signWith.includes('PEM') ? publicKey : SECRET
   return createHmac('sha256', secret).update(input).digest('base64url')
 }
 
