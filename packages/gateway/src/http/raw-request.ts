@@ -10,11 +10,8 @@ const MAX_PATH = 2048
  *
  * @throws RequestError 400, 401, 414, 431.
  */
-export function checkRawRequest({
-  url = '',
-  rawHeaders,
-  headers,
-}: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers'>): void {
+export function checkRawRequest({ url = '', rawHeaders, headers, httpVersionMajor }: IncomingMessage): void {
+  if (httpVersionMajor !== 1) throw new RequestError(400, 'bad_request', 'The request is not HTTP/1')
   if (rawHeaders.length > 2 * MAX_HEADERS) {
     throw new RequestError(431, 'too_many_headers', `A request has at most ${MAX_HEADERS} headers`)
   }
