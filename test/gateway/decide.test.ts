@@ -86,7 +86,7 @@ describe('a decision of the gateway', () => {
     expect((await world.decide(ask('read:secrets'))).allowed).toBe(false)
     expect((await world.decide(ask('delete:contacts'))).code).toBe('no_match')
     expect((await world.decide(ask('nonsense'))).code).toBe('invalid_action')
-    expect((await entries(world)).reverse()).toMatchObject([
+    expect((await entries(world)).toReversed()).toMatchObject([
       { decision: 'deny', code: 'denied', rule: 'no-secrets', reason: 'Secrets are for people' },
       { decision: 'deny', code: 'no_match' },
       { decision: 'deny', code: 'invalid_action' },
@@ -166,7 +166,7 @@ describe('a declared action', () => {
       ask('read:contacts', { declared: { action: 'read:contact-list', resource: undefined } }, 'contacts/1'),
     )
     expect(agreed).toMatchObject({ allowed: true, action: 'read:contacts' })
-    expect((await entries(world)).reverse()).toMatchObject([
+    expect((await entries(world)).toReversed()).toMatchObject([
       { action: 'read:contacts', declared: { action: 'read:secrets' }, decision: 'deny' },
       { action: 'delete:contacts', declared: { action: 'read:contacts' }, decision: 'deny' },
       { action: 'read:contacts', declared: { resource: 'contacts/0' }, decision: 'deny' },
