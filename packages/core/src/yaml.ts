@@ -3,8 +3,11 @@
  *
  * @module
  */
+import type { Path } from './policy/issues.js'
+import { parseYaml } from './policy/parse-yaml.js'
 import type { Policies } from './policy/policy.js'
 import { joinPolicies, readPolicies } from './policy/policy-files.js'
+import { type Place, readText } from './policy/policy-text.js'
 
 export type { Policies, Policy } from './policy/policy.js'
 
@@ -37,4 +40,29 @@ export interface ParsePoliciesOptions {
  */
 export function parsePolicies(text: string | Uint8Array, options: ParsePoliciesOptions = {}): Policies {
   return joinPolicies(readPolicies(text, options.file))
+}
+
+/** One document of a text, as plain values. */
+export interface PlacedDocument {
+  readonly value: unknown
+  /** Where the value at a path stands, or its key; where the path leads nowhere, the last place on the way. */
+  placeOf(path: Path, what?: 'key' | 'value'): Place
+}
+
+/**
+ * Reads the documents in a text that goes with policies, like a file of tests for them, under the same rules as
+ * {@link parsePolicies} and without looking at what they say.
+ *
+ * @throws ValidationError at the first thing that is wrong, with the line, the column and the `file`.
+ *
+ * @example
+ * ```ts
+ * for (const { value, placeOf } of parseDocuments(text, { file: 'tests.yaml' })) console.log(value, placeOf(['tests', 0]).line)
+ * ```
+ */
+export function parseDocuments(text: string | Uint8Array, options: ParsePoliciesOptions = {}): PlacedDocument[] {
+  const source = readText(text, options.file)
+  return Array.from(parseYaml(source), ({ value, offsetOf }) => {
+    return { value, placeOf: (path, what = 'value') => source.placeOf(offsetOf(path, what)) }
+  })
 }
