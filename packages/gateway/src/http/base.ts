@@ -28,7 +28,10 @@ export function base(addressOf: AddressOf, failures: FailedAuthentications): Mid
     await next()
     if (c.res.status !== 401 || c.res.headers.get('x-meshguard-origin') === 'upstream') return
     const seconds = await failures.count(ip, `${headers.authorization} ${headers['x-admin-token']}`)
-    if (seconds !== undefined) c.res = answerError(tooManyFailures(seconds), c)
+    if (seconds === undefined) return
+    // Hono copies the headers of the answer that is there to the one that replaces it, unless that is taken away first.
+    c.res = undefined
+    c.res = answerError(tooManyFailures(seconds), c)
   }
 }
 
