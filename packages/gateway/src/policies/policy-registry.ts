@@ -60,10 +60,13 @@ function readStored(stored: StoredPolicy): ApiPolicy {
 
 class Registry {
   current: Policies = createPolicies([])
-  problem: string | undefined
   readonly #parts: Parts
   readonly #api: Map<string, ApiPolicy>
   #files = new Map<string, FilePolicy>()
+  /** The last good state of the folder, while there is no room for it. */
+  #waiting: Policies | undefined
+  #badFolder: string | undefined
+  #tooMuch: string | undefined
   #folder: LoadedPolicies | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -78,7 +81,10 @@ class Registry {
       this.#folder = await loadPolicies(policiesDir, {
         watch: true,
         onReload: ({ policies }) => this.#takeFolder(policies),
-        onError: (error) => this.#report(error.message),
+        onError: ({ message }) => {
+          this.#badFolder = message
+          this.#say(message)
+        },
       })
       this.#files = this.#readFiles(this.#folder.current())
     }
@@ -88,6 +94,10 @@ class Registry {
       await this.#folder?.close()
       throw error
     }
+  }
+
+  get problem(): string | undefined {
+    return this.#badFolder ?? this.#tooMuch
   }
 
   list(): readonly ListedPolicy[] {
@@ -128,9 +138,8 @@ class Registry {
     this.#refuseFile(name)
     const outcome = await this.#parts.store.policies.delete(name, ifRevision)
     if (outcome === 'changed') throw lostUpdate(name)
-    this.#api.delete(name)
+    if (this.#api.delete(name)) this.#apply()
     if (outcome === 'unknown') throw notFound(`There is no policy "${name}"`)
-    this.#apply()
   }
 
   async close(): Promise<void> {
@@ -144,28 +153,39 @@ class Registry {
   }
 
   #takeFolder(policies: Policies): void {
-    const files = this.#readFiles(policies)
-    try {
-      this.current = this.#unlessSame(this.#union(files, this.#api))
-      this.#files = files
-      this.problem = undefined
-      this.#parts.log.info({ policies: policies.policies.length, version: this.current.version }, 'policies reloaded')
-    } catch (error) {
-      this.#report(error instanceof Error ? error.message : String(error))
-    }
+    this.#badFolder = undefined
+    this.#waiting = policies
+    this.#apply()
   }
 
-  /** After a change through the API that was written already. The folder may have grown meanwhile; then that is the problem. */
+  /** Puts in force what there is now: with the newest state of the folder if there is room for it, otherwise with the one before. */
   #apply(): void {
+    const newest = this.#waiting && this.#readFiles(this.#waiting)
+    this.#tooMuch = this.#putInForce(newest ?? this.#files)
+    if (this.#tooMuch === undefined) {
+      this.#waiting = undefined
+      return
+    }
+    this.#say(this.#tooMuch)
+    if (newest !== undefined) this.#putInForce(this.#files)
+  }
+
+  /** @returns what is wrong, in which case nothing has changed. */
+  #putInForce(files: Map<string, FilePolicy>): string | undefined {
     try {
-      this.current = this.#unlessSame(this.#union(this.#files, this.#api))
+      const policies = this.#union(files, this.#api)
+      this.#files = files
+      if (policies.version === this.current.version) return undefined
+      this.current = policies
+      this.#parts.log.info({ policies: policies.policies.length, version: policies.version }, 'policies changed')
+      return undefined
     } catch (error) {
-      this.#report(error instanceof Error ? error.message : String(error))
+      if (!(error instanceof ValidationError)) throw error
+      return error.message
     }
   }
 
-  #report(problem: string): void {
-    this.problem = problem
+  #say(problem: string): void {
     this.#parts.log.error({ problem }, 'policies not reloaded, the last good ones stay in force')
   }
 
@@ -183,11 +203,6 @@ class Registry {
   #union(files: ReadonlyMap<string, FilePolicy>, api: ReadonlyMap<string, ApiPolicy>): Policies {
     const unshadowed = [...api.values()].filter(({ name }) => !files.has(name))
     return createPolicies([...files.values(), ...unshadowed].map(({ policy }) => policy))
-  }
-
-  /** The set in force itself where another says the same, so that nothing is compiled again. */
-  #unlessSame(policies: Policies): Policies {
-    return policies.version === this.current.version ? this.current : policies
   }
 }
 
