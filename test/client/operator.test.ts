@@ -121,10 +121,13 @@ describe('the administration', () => {
     expect(await client.listAgents()).toEqual([{ id: 'a' }, { id: 'b' }])
   })
 
-  it('sends a revision as If-Match', async () => {
+  it('sends a revision as If-Match, and 0 as If-None-Match', async () => {
     await client.applyPolicy(policy, { ifRevision: 0 })
     await client.deletePolicy('readers', { ifRevision: 3 })
-    expect(scripted.received.map(({ headers }) => headers['if-match'])).toEqual(['"0"', '"3"'])
+    expect(scripted.received.map(({ headers }) => [headers['if-none-match'], headers['if-match']])).toEqual([
+      ['*', undefined],
+      [undefined, '"3"'],
+    ])
   })
 
   it('parses a policy of text before it is sent', async () => {

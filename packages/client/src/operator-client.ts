@@ -250,7 +250,8 @@ export abstract class OperatorClient {
   }
 }
 
-/** The revision as the gateway's ETag has it (RFC 9110, 13.1.1). */
+/** The revision as the gateway's ETag has it (RFC 9110, 13.1.1), or that there is to be none yet (13.1.2). */
 function ifMatch({ ifRevision }: PolicyWriteOptions): Record<string, string> {
-  return ifRevision === undefined ? {} : { 'if-match': `"${ifRevision}"` }
+  if (ifRevision === undefined) return {}
+  return ifRevision === 0 ? { 'if-none-match': '*' } : { 'if-match': `"${ifRevision}"` }
 }

@@ -119,7 +119,7 @@ export interface AuditEntry {
 
 /** What an entry says of the HTTP request. */
 export interface AuditedRequest {
-  readonly method: string
+  readonly method?: string | undefined
   readonly route?: string | undefined
   readonly path?: string | undefined
   readonly ip?: string | undefined
@@ -208,6 +208,7 @@ export interface Delegation {
   /** 1 for the first hop. */
   readonly depth: number
   readonly reason?: string | undefined
+  readonly createdAt: string
   readonly expiresAt: string
   readonly revokedAt?: string | undefined
 }
