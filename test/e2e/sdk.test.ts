@@ -373,14 +373,15 @@ describe('the errors', () => {
   it('AuthenticationError: no token, a bad one, a wrong admin token', async () => {
     const nobody = new MeshGuardClient({ gatewayUrl: world.url })
     const forged = new MeshGuardClient({ gatewayUrl: world.url, agentToken: 'not.a.token', adminToken: 'x'.repeat(40) })
-    for (const call of [
-      nobody.check('read:a'),
-      nobody.listAgents(),
-      forged.check('read:a'),
-      forged.listAgents(),
-      forged.get('/a'),
-    ]) {
-      const error = await rejection(call)
+    const calls = [
+      () => nobody.check('read:a'),
+      () => nobody.listAgents(),
+      () => forged.check('read:a'),
+      () => forged.listAgents(),
+      () => forged.get('/a'),
+    ]
+    for (const call of calls) {
+      const error = await rejection(call())
       expect(error).toBeInstanceOf(AuthenticationError)
       expect(error).toMatchObject({ code: 'unauthenticated', status: 401 })
     }
