@@ -31,6 +31,9 @@ const CHECK_MS = 1000
 /** Longer than the minute that load balancers keep idle connections, so that it is they who close them. */
 const KEEP_ALIVE_MS = 65_000
 
+/** How often a server that closes looks for connections that have become idle. */
+const IDLE_MS = 20
+
 /** Makes the server of an app, with the limits of time and what never gets as far as the app. */
 export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewayServer {
   const fetch = app.fetch as Parameters<typeof getRequestListener>[0]
@@ -85,10 +88,12 @@ async function close(server: Server, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     server.close(() => resolve())
   })
-  server.closeIdleConnections()
-  const timer = setTimeout(() => server.closeAllConnections(), graceMs)
+  // A connection becomes idle when the last answer on it is written, and the client may then keep it open.
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_MS)
+  const late = setTimeout(() => server.closeAllConnections(), graceMs)
   await closed
-  clearTimeout(timer)
+  clearInterval(idle)
+  clearTimeout(late)
 }
 
 /** The target or Host of a request that no URL can be made of. */
