@@ -13,7 +13,7 @@ const start = async (options?: WorldOptions): Promise<World> => {
   return world
 }
 const metricsOf = async (world: World, headers: Record<string, string> = {}) => world.fetch('/metrics', { headers })
-const valueOf = (text: string, line: string) =>
+const sampleOf = (text: string, line: string) =>
   Number(new RegExp(`^${line.replace(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec(text)?.[1])
 
 describe('/metrics', () => {
@@ -26,13 +26,13 @@ describe('/metrics', () => {
     const answer = await metricsOf(world)
     expect(answer.headers.get('content-type')).toContain('text/plain; version=0.0.4')
     const text = await answer.text()
-    expect(valueOf(text, 'meshguard_decisions_total{decision="allow",code="allowed"}')).toBe(2)
-    expect(valueOf(text, 'meshguard_decisions_total{decision="deny",code="no_match"}')).toBe(1)
-    expect(valueOf(text, 'meshguard_decisions_total{decision="deny",code="denied"}')).toBe(1)
-    expect(valueOf(text, 'meshguard_decision_seconds_count')).toBe(4)
-    expect(valueOf(text, 'meshguard_audit_entries_total')).toBe(4)
-    expect(valueOf(text, 'meshguard_audit_commit_seconds_count')).toBeGreaterThan(0)
-    expect(valueOf(text, 'process_resident_memory_bytes')).toBeGreaterThan(1e6)
+    expect(sampleOf(text, 'meshguard_decisions_total{decision="allow",code="allowed"}')).toBe(2)
+    expect(sampleOf(text, 'meshguard_decisions_total{decision="deny",code="no_match"}')).toBe(1)
+    expect(sampleOf(text, 'meshguard_decisions_total{decision="deny",code="denied"}')).toBe(1)
+    expect(sampleOf(text, 'meshguard_decision_seconds_count')).toBe(4)
+    expect(sampleOf(text, 'meshguard_audit_entries_total')).toBe(4)
+    expect(sampleOf(text, 'meshguard_audit_commit_seconds_count')).toBeGreaterThan(0)
+    expect(sampleOf(text, 'process_resident_memory_bytes')).toBeGreaterThan(1e6)
   })
 
   test('of one gateway does not count what another one does', async () => {
@@ -64,6 +64,6 @@ test('A status that is none is not counted', async () => {
   const metrics = createMetrics()
   for (const status of [200, 204, 502, 0, 999]) metrics.proxied(status, 0.01)
   const text = await metrics.registry.metrics()
-  expect(valueOf(text, 'meshguard_proxy_seconds_count{status="2xx"}')).toBe(2)
-  expect(valueOf(text, 'meshguard_proxy_seconds_count{status="5xx"}')).toBe(1)
+  expect(sampleOf(text, 'meshguard_proxy_seconds_count{status="2xx"}')).toBe(2)
+  expect(sampleOf(text, 'meshguard_proxy_seconds_count{status="5xx"}')).toBe(1)
 })
