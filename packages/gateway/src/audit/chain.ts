@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import canonicalizeModule from 'canonicalize'
 import type { Logger } from 'pino'
 import type { Keys } from '../identity/keys.js'
@@ -20,7 +20,7 @@ export const GENESIS: Link = Object.freeze({ sequence: 0, hash: '0'.repeat(64) }
 
 /** The hash that a row gets: lower-case hex of SHA-256 over the hash of the row before, in hex, and the RFC 8785 form of its entry. */
 export function hashOf(previous: string, entry: string): string {
-  return createHash('sha256').update(previous).update(entry).digest('hex')
+  return hash('sha256', `${previous}${entry}`)
 }
 
 /** An entry ready to be chained. */

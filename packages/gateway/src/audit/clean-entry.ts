@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { AuditEntry } from './audit-log.js'
 
 /** No string of an entry is longer, in bytes of UTF-8; what is cut off leaves its length and hash. */
@@ -107,5 +107,5 @@ function cut(text: string): string {
   let end = KEPT
   while (((bytes[end] as number) & 0xc0) === 0x80) end--
   const rest = bytes.subarray(end)
-  return `${bytes.toString('utf8', 0, end)}…[+${rest.length} sha256:${createHash('sha256').update(rest).digest('hex')}]`
+  return `${bytes.toString('utf8', 0, end)}…[+${rest.length} sha256:${hash('sha256', rest)}]`
 }
