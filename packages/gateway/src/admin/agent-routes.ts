@@ -8,13 +8,6 @@ import { createTurns, record } from './changes.js'
 import { isoTime } from './common-schemas.js'
 import { invalid, readBodyWith, readOptionalBodyWith, readQueryWith } from './read-request.js'
 
-const DAY_MS = 86_400_000
-
-/** The longest life of a token, in ms: what the gateway itself gives, and at least a day. */
-export function longestLife(services: Services): number {
-  return Math.max(DAY_MS, services.config.jwtExpiresInMs)
-}
-
 /** Agents: who they are, their tokens, and their end. */
 export function agentRoutes(services: Services): Hono<GatewayEnv> {
   const { store, keys, identity, now } = services
@@ -76,9 +69,7 @@ export function agentRoutes(services: Services): Hono<GatewayEnv> {
 
   async function issueToken(c: Context<GatewayEnv>, id: string, expiresInMs: number | undefined, revokePrevious: boolean) {
     const agent = await activeAgentOf(services, id)
-    if (expiresInMs !== undefined && expiresInMs > longestLife(services)) {
-      throw invalid(['expiresIn'], `at most ${longestLife(services) / 1000} s; JWT_EXPIRES_IN raises it`)
-    }
+    if (expiresInMs !== undefined) assertLife(services, expiresInMs)
     const generation = agent.generation + (revokePrevious ? 1 : 0)
     const { token, expiresAt, jti } = await keys.mint(
       { ...agent, generation },
@@ -101,6 +92,11 @@ export function agentRoutes(services: Services): Hono<GatewayEnv> {
   }
 
   return routes
+}
+
+/** @throws ValidationError for a token that would live longer than this gateway verifies it. */
+export function assertLife({ keys }: Services, expiresInMs: number): void {
+  if (expiresInMs > keys.maxTokenAgeMs) throw invalid(['expiresIn'], `at most ${keys.maxTokenAgeMs / 1000} s`)
 }
 
 /** @throws RequestError 404. */

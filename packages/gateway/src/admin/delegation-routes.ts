@@ -4,7 +4,7 @@ import type { z } from 'zod'
 import { conflict, notFound } from '../http/errors.js'
 import type { GatewayEnv, Services } from '../services.js'
 import type { DelegationRecord } from '../store/store.js'
-import { activeAgentOf, longestLife } from './agent-routes.js'
+import { activeAgentOf, assertLife } from './agent-routes.js'
 import { createTurns, record } from './changes.js'
 import { isoTime } from './common-schemas.js'
 import { MAX_DEPTH, newDelegation } from './delegation-schemas.js'
@@ -66,7 +66,7 @@ async function chainOf(services: Services, given: z.output<typeof newDelegation>
     throw invalid(['parent'], `that delegation is held by "${last.to}", not by "${from}"`)
   if (chain.length >= MAX_DEPTH) throw invalid(['parent'], `a chain has at most ${MAX_DEPTH} delegations`)
   if (to === from || chain.some((hop) => hop.from === to)) throw invalid(['to'], `"${to}" is in the chain already`)
-  if (expiresIn > longestLife(services)) throw invalid(['expiresIn'], `at most ${longestLife(services) / 1000} s`)
+  assertLife(services, expiresIn)
   for (const agent of [...chain.map((hop) => hop.from), from]) await activeAgentOf(services, agent)
   const delegation: DelegationRecord = {
     id: `delegation_${randomBytes(12).toString('hex')}`,
