@@ -15,6 +15,8 @@ const PLAIN: NodeJS.ProcessEnv = {
   MESHGUARD_AGENT_TOKEN: '',
   MESHGUARD_TIMEOUT_MS: '',
   DATA_DIR: '',
+  // Set by the test runner, and a variable of the gateway.
+  MODE: '',
   NO_COLOR: undefined,
   FORCE_COLOR: undefined,
 }
