@@ -66,9 +66,20 @@ export function invalid(path: Issue['path'], message: string): ValidationError {
 
 /** A missing member is named by its own path: who sends JSON has no line to look at. */
 function inWords(found: z.core.$ZodIssue, schema: z.ZodType, value: unknown): Issue[] {
+  if (found.code === 'invalid_union') {
+    const meant = found.errors.find((issues) => issues.length > 0 && !issues.some(isOfAnotherKind))
+    if (meant !== undefined) {
+      return meant.flatMap((one) => inWords({ ...one, path: [...found.path, ...one.path] }, schema, value))
+    }
+  }
   const path = found.path.filter((key) => typeof key !== 'symbol')
   const issues = issuesOf(found, value, (at) => keysAt(schema, at))
   return found.code === 'unrecognized_keys' ? issues : issues.map((issue) => ({ ...issue, path }))
+}
+
+/** Of a union that is not met: the value as a whole is not for this part of it, so nobody meant that one. */
+function isOfAnotherKind({ code, path }: z.core.$ZodIssue): boolean {
+  return path.length === 0 && code !== 'unrecognized_keys'
 }
 
 /** The keys that the object at a path may have. */
@@ -78,6 +89,7 @@ function keysAt(schema: z.core.$ZodType, path: Issue['path']): readonly string[]
     if (at instanceof z.ZodArray) at = unwrapped(at.element)
     else if (at instanceof z.ZodObject) at = unwrapped(at.shape[key])
     else return []
+    if (at instanceof z.ZodUnion) at = at.options.find((one) => one instanceof z.ZodObject) ?? at
   }
   return at instanceof z.ZodObject ? Object.keys(at.shape) : []
 }
