@@ -1,0 +1,164 @@
+import { auditToGateway, createGuard, fromPolicies } from '@meshguard/core'
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
+import { startGateway } from '../gateway/gateway-world.js'
+import { type Script, type ScriptedGateway, scriptGateway } from '../sources/scripted-gateway.js'
+import { allow, decision, deny, NASTY, outcome } from './events.js'
+
+const token = 'msvc_do-not-tell'
+const open: { close(): Promise<void> }[] = []
+let log: MockInstance
+
+beforeEach(() => {
+  log = vi.spyOn(console, 'error').mockImplementation(() => {})
+})
+afterEach(async () => {
+  log.mockRestore()
+  for (const one of open.splice(0)) await one.close()
+})
+
+async function script(answer: Script): Promise<ScriptedGateway> {
+  const gateway = await scriptGateway(answer)
+  open.push(gateway)
+  return gateway
+}
+
+type Entry = Record<string, unknown> & { id: string; traceId: string }
+const entriesOf = (body: string): Entry[] => (JSON.parse(body) as { entries: Entry[] }).entries
+const accepted = { status: 202, body: { accepted: 1 } }
+const traces = ({ asked }: ScriptedGateway) => asked.map(({ body }) => entriesOf(body).map(({ traceId }) => traceId))
+
+describe('auditToGateway', () => {
+  it('ships decisions in batches, one request at a time, and leaves outcomes out', async () => {
+    const gateway = await script(() => accepted)
+    const sink = auditToGateway({ url: gateway.url, token })
+    for (const event of [allow('trace-1'), outcome, deny('trace-2')]) sink.record(event)
+    await expect.poll(() => gateway.asked.length).toBe(1)
+    for (const id of ['trace-3', 'trace-4']) sink.record(allow(id))
+    await sink.close()
+    expect(traces(gateway).flat()).toEqual(['trace-1', 'trace-2', 'trace-3', 'trace-4'])
+    const [{ method, path, headers } = { method: '', path: '', headers: {} }] = gateway.asked
+    expect({ method, path }).toEqual({ method: 'POST', path: '/v1/audit' })
+    expect(headers).toMatchObject({ authorization: `Bearer ${token}`, 'content-type': 'application/json' })
+    expect(sink.dropped).toEqual({ allowed: 0, denied: 0, outcomes: 0 })
+  })
+
+  it('writes entries as the gateway keeps them, cleaned like every line', async () => {
+    const gateway = await script(() => accepted)
+    const sink = auditToGateway({ url: gateway.url, token })
+    const agent = { id: 'agent_1', name: 'one', trustTier: 'trusted' }
+    sink.record(decision({ agent, resource: NASTY, reason: 'eyJhbGciOiJub25lIn0.e30.x', durationMs: 2 }))
+    sink.record(decision({ enforced: false, request: { method: 'GET', route: '/x', ip: '192.0.2.1' } }))
+    await sink.close()
+    const body = gateway.asked.map((one) => one.body).join('')
+    expect(body).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+    const [first, second] = gateway.asked.flatMap((one) => entriesOf(one.body))
+    expect(first).toMatchObject({
+      id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      timestamp: '2026-01-01T12:00:00.000Z',
+      agentName: 'one',
+      trustTier: 'trusted',
+      decision: 'allow',
+      code: 'allowed',
+      mode: 'enforce',
+      source: 'policies',
+      reason: '[token]',
+      durationMs: 2,
+    })
+    expect(second).toMatchObject({ mode: 'audit', request: { method: 'GET', route: '/x', ip: '192.0.2.1' } })
+  })
+
+  it('sends what may have got lost again, under the same ids, and says so once', async () => {
+    const answers = [503, 429, 401, 500, 202]
+    const gateway = await script(() => ({ status: answers[gateway.asked.length - 1] ?? 202, body: {} }))
+    const sink = auditToGateway({ url: gateway.url, token })
+    sink.record(allow('trace-1'))
+    await expect.poll(() => gateway.asked.length, { timeout: 10_000 }).toBe(5)
+    await sink.close()
+    expect(new Set(gateway.asked.map(({ body }) => entriesOf(body)[0]?.id)).size).toBe(1)
+    expect(log.mock.calls.flat()).toEqual([
+      `MeshGuard: audit to the gateway is held up: The gateway at ${gateway.url} answered 503`,
+      'MeshGuard: audit to the gateway works again',
+    ])
+    expect(sink.dropped.allowed).toBe(0)
+  })
+
+  it.each([400, 413])('loses only the entries that the gateway refuses for good (%i)', async (status) => {
+    const gateway = await script(({ body }) =>
+      entriesOf(body).some(({ traceId }) => traceId === 'bad') ? { status, body: {} } : accepted,
+    )
+    const sink = auditToGateway({ url: gateway.url, token })
+    for (let i = 0; i < 50; i++) sink.record(i === 17 ? deny('bad') : allow(`trace-${i}`))
+    await sink.close()
+    const taken = gateway.asked.flatMap(({ body }) => entriesOf(body)).filter(({ traceId }) => traceId !== 'bad')
+    expect(new Set(taken.map(({ id }) => id)).size).toBe(49)
+    expect(sink.dropped).toEqual({ allowed: 0, denied: 1, outcomes: 0 })
+  })
+
+  it('sends at most 1 000 entries and 1 MiB at once', async () => {
+    const gateway = await script(() => accepted)
+    const sink = auditToGateway({ url: gateway.url, token })
+    for (let i = 0; i < 2500; i++) sink.record(decision({ traceId: `trace-${i}`, reason: 'x'.repeat(i < 1000 ? 1000 : 1) }))
+    await sink.close()
+    for (const { body } of gateway.asked) {
+      expect(entriesOf(body).length).toBeLessThanOrEqual(1000)
+      expect(body.length).toBeLessThan(1024 * 1024)
+    }
+    expect(traces(gateway).flat()).toHaveLength(2500)
+  })
+
+  it.each([
+    ['drop', { allowed: 3, denied: 0, outcomes: 0 }],
+    ['deny', { allowed: 2, denied: 0, outcomes: 0 }],
+  ] as const)(
+    'while the gateway is away the queue fills (onFull: %s), and closing counts what is lost',
+    async (onFull, lost) => {
+      const gateway = await script(() => ({ status: 503, body: {} }))
+      const sink = auditToGateway({ url: gateway.url, token, capacity: 2, onFull })
+      sink.record(allow('trace-1'))
+      sink.record(allow('trace-2'))
+      if (onFull === 'deny') expect(() => sink.record(allow('trace-3'))).toThrow(/full/)
+      else sink.record(allow('trace-3'))
+      await expect.poll(() => gateway.asked.length).toBeGreaterThan(0)
+      await sink.close()
+      expect(sink.dropped).toEqual(lost)
+    },
+  )
+
+  it('gives up on a gateway that hangs when it is closed', async () => {
+    const gateway = await script(() => undefined)
+    const sink = auditToGateway({ url: gateway.url, token, timeoutMs: 50 })
+    for (let i = 0; i < 3; i++) sink.record(deny(`trace-${i}`))
+    await sink.close()
+    expect(sink.dropped.denied).toBe(3)
+    expect(JSON.stringify(log.mock.calls)).not.toContain('do-not-tell')
+  })
+
+  it('is kept by a real gateway, each entry once', async () => {
+    const gateway = await startGateway()
+    open.push(gateway)
+    const writer = await gateway.createService('audit:write')
+    const { id } = await gateway.createAgent()
+    const guard = createGuard({
+      source: fromPolicies([{ name: 'readers', rules: [{ effect: 'allow', actions: ['read:*'] }] }]),
+      audit: auditToGateway({ url: gateway.url, token: writer }),
+    })
+    const agent = { id, trustTier: 'verified' }
+    for (let i = 0; i < 20; i++) await guard.check(i % 2 === 0 ? 'read:x' : 'write:x', { agent, traceId: `shipped-${i}` })
+    await guard.close()
+    const { entries } = (await (await gateway.admin('GET', `/admin/audit?agentId=${id}`)).json()) as { entries: Entry[] }
+    expect(new Set(entries.map(({ traceId }) => traceId)).size).toBe(20)
+    expect(entries).toHaveLength(20)
+    expect(entries.filter((entry) => entry['decision'] === 'deny')).toHaveLength(10)
+  })
+
+  it('refuses options that are wrong, naming them and no token', () => {
+    const make = (options: unknown) => () => auditToGateway(options as Parameters<typeof auditToGateway>[0])
+    const url = 'http://127.0.0.1:1'
+    expect(make({ token })).toThrow(/"url"/)
+    expect(make({ url, token: undefined })).toThrow(/"token"/)
+    expect(make({ url, token: 'do not tell' })).toThrow(/^(?!.*do not tell).*"token"/)
+    expect(make({ url, token, timeoutMs: 0 })).toThrow(/"timeoutMs"/)
+    expect(make({ url, token, capacity: 0 })).toThrow(/"capacity"/)
+    expect(make({ url, token, onful: 'deny' })).toThrow(/"onFull"/)
+  })
+})
