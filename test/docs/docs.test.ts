@@ -97,6 +97,10 @@ it('leaves out only what says why, and there is little of that', () => {
       "README.md: npm ci && npm start",
       "README.md: The contact book listens on http://127.0.0.1:3000",
       "README.md: npm ci && npm test",
+      "packages/cli/README.md: npm install -g @meshguard/cli",
+      "packages/cli/README.md: meshguard status",
+      "docs/command-line.md: npm install -g @meshguard/cli",
+      "docs/command-line.md: tests:",
       "docs/getting-started.md: npm install @meshguard/core @meshguard/express express",
     ]
   `)
