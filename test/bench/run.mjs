@@ -5,6 +5,7 @@
  *   npm run bench                     everything
  *   npm run bench -- decide           decisions in process: decide, unseen
  *   npm run bench -- routes express   protected routes of one framework
+ *   npm run bench -- check            checks over HTTP: fromGateway beside undici, /proxy/check beside constant answers
  *
  * MESHGUARD_ROUNDS (default 5) and MESHGUARD_PAIRS (default 15) set how often, MESHGUARD_SECONDS (default 3) how long a pair's
  * half takes.
@@ -13,6 +14,7 @@ import { execFile, fork } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { promisify } from 'node:util'
+import { benchCheck } from './check.mjs'
 
 const run = promisify(execFile)
 const here = (name) => new URL(name, import.meta.url).pathname
@@ -161,6 +163,9 @@ if (name === 'all' || name === 'decide') {
 }
 if (name === 'unseen') results.unseen = await benchUnseen()
 if (name === 'all' || name === 'routes') results.routes = await benchRoutes(only === undefined ? FRAMEWORKS : [only])
+if (name === 'all' || name === 'check') {
+  results.check = await benchCheck({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
+}
 mkdirSync(here('results/'), { recursive: true })
 writeFileSync(here(`results/${name}.json`), JSON.stringify(results, null, 2))
 say(`Written to test/bench/results/${name}.json`)

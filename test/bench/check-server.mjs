@@ -1,0 +1,85 @@
+/**
+ * One server of the check benchmark: `node` and `hono` answer a constant, `exchange` answers checks without deciding anything,
+ * `gateway` is the real one with a durable audit log and 1 000 rules. Tells its parent where it listens and with which tokens,
+ * and, when asked, the CPU time it has used.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { policiesOf } from './workload.mjs'
+
+const [kind] = process.argv.slice(2)
+const ADMIN_TOKEN = 'bench-admin-token-0123456789abcdef0123456789'
+const CONSTANT = JSON.stringify({
+  allowed: true,
+  decision: 'allow',
+  action: 'read:bench',
+  policy: 'bench',
+  rule: 'allow read:*',
+})
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+const listening = (server) =>
+  new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}`)))
+
+const servers = {
+  async node() {
+    return { url: await listening(createServer((_request, response) => response.writeHead(200, JSON_TYPE).end(CONSTANT))) }
+  },
+  async hono() {
+    const { Hono } = await import('hono')
+    const { serve } = await import('@hono/node-server')
+    const app = new Hono().all('*', () => new Response(CONSTANT, { headers: JSON_TYPE }))
+    return new Promise((resolve) => {
+      serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }, ({ port }) => resolve({ url: `http://127.0.0.1:${port}` }))
+    })
+  },
+  async exchange() {
+    const server = createServer((request, response) => {
+      let body = ''
+      request.setEncoding('utf8').on('data', (text) => {
+        body += text
+      })
+      request.on('end', () => {
+        const answer = body === '' ? CONSTANT : `{"decisions":[${JSON.parse(body).checks.map(itemOf).join(',')}]}`
+        response.writeHead(200, JSON_TYPE).end(answer)
+      })
+    })
+    return { url: await listening(server), token: 'agent-token', service: 'msvc_bench' }
+  },
+  async gateway() {
+    const { createGateway } = await import('@meshguard/gateway')
+    const folder = mkdtempSync(join(tmpdir(), 'meshguard-bench-'))
+    process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+    const policies = [{ name: 'bench', rules: [{ effect: 'allow', actions: ['read:bench'] }] }, ...policiesOf(1000, false)]
+    const gateway = await createGateway({
+      port: 0,
+      dataDir: join(folder, 'data'),
+      adminToken: ADMIN_TOKEN,
+      logLevel: 'silent',
+    })
+    const { url } = await gateway.listen()
+    const admin = async (method, path, body) => {
+      const headers = { 'x-admin-token': ADMIN_TOKEN, ...JSON_TYPE }
+      const response = await fetch(url + path, { method, headers, body: JSON.stringify(body) })
+      if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+      return response.json()
+    }
+    for (const policy of policies) await admin('PUT', `/admin/policies/${policy.name}`, policy)
+    const { token } = await admin('POST', '/admin/agents', { name: 'bench', trustTier: 'trusted', tags: ['sales'] })
+    const { token: service } = await admin('POST', '/admin/tokens', { name: 'bench', scopes: ['decide'] })
+    return { url, token, service }
+  },
+}
+
+function itemOf({ action, traceId }) {
+  return `{"status":200,"allowed":true,"decision":"allow","action":"${action}","policy":"bench","rule":"allow read:*","traceId":"${traceId}"}`
+}
+
+process.send(await servers[kind]())
+process.on('message', () => {
+  const { user, system } = process.cpuUsage()
+  process.send({ cpuUs: user + system })
+})
+process.on('disconnect', () => process.exit(0))
