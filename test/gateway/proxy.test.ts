@@ -358,6 +358,18 @@ describe('The configuration of a proxy', () => {
     })
   })
 
+  test('with CORS_ORIGIN lets that origin read what the upstream says, and no other', async () => {
+    upstream.answer((_, outgoing) => outgoing.setHeader('access-control-allow-origin', '*').end('x'))
+    await withGateway({ corsOrigin: 'https://app.example', proxy: { target: upstream.origin } }, async (own, headers) => {
+      const allowed = async (origin: string) =>
+        (await own.fetch('/proxy/contacts', { headers: { ...headers, origin } })).headers.get('access-control-allow-origin')
+      expect(await allowed('https://app.example')).toBe('https://app.example')
+      expect(await allowed('https://evil.example')).toBeNull()
+    })
+    const answer = await get('/proxy/contacts', { origin: 'https://evil.example' })
+    expect([answer.status, answer.headers.get('access-control-allow-origin')]).toEqual([200, null])
+  })
+
   test('in audit mode forwards a denial, and says so', async () => {
     await withGateway({ mode: 'audit', proxy: { target: upstream.origin } }, async (own, headers) => {
       const answer = await own.fetch('/proxy/contacts/export', { headers })

@@ -104,6 +104,7 @@ function answerBadTarget(): Response {
     headers: {
       'content-type': 'application/json; charset=utf-8',
       'cache-control': 'no-store',
+      'x-meshguard-origin': 'gateway',
       'x-meshguard-trace-id': traceId,
     },
   })
@@ -128,6 +129,7 @@ function answerOnSocket(socket: Duplex, status: number, message: string, traceId
       'content-type: application/json; charset=utf-8',
       `content-length: ${Buffer.byteLength(body)}`,
       'cache-control: no-store',
+      'x-meshguard-origin: gateway',
       `x-meshguard-trace-id: ${traceId}`,
       'connection: close',
       '',

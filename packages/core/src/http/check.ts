@@ -262,7 +262,7 @@ function setAgent<R>(call: Call<R>, agent: Agent): Call<R> {
 }
 
 /** The token of one `Bearer` credential (RFC 6750). Two that were joined hold a comma and are none. */
-function bearerOf(authorization: string): string | undefined {
+export function bearerOf(authorization: string): string | undefined {
   if (authorization.length < 8 || authorization.slice(0, 7).toLowerCase() !== 'bearer ') return undefined
   const token = authorization.slice(7).trim()
   return token === '' || token.includes(' ') || token.includes(',') ? undefined : token

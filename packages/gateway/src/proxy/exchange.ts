@@ -60,12 +60,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ParsedHeaders): void {
     if (status < 200 || this.#isDone) return
     if (status > MAX_STATUS) throw new Error(`There is no status ${status}`)
-    this.#status = status
     this.#isEvents = String(headers['content-type']).toLowerCase().startsWith('text/event-stream')
     const outgoing = this.#outgoing
     for (const name of passingNames(headers)) outgoing.setHeader(name, headers[name] as string | string[])
-    for (const name of Object.keys(this.#options.headers)) outgoing.setHeader(name, this.#options.headers[name] as string)
+    for (const name of Object.keys(this.#options.headers)) {
+      const value = this.#options.headers[name] as string
+      if (name === 'vary') outgoing.appendHeader(name, value)
+      else outgoing.setHeader(name, value)
+    }
     outgoing.writeHead(status)
+    this.#status = status
     process.nextTick(this.#afterHead)
   }
 

@@ -88,18 +88,21 @@ function connectionNamed(rawHeaders: readonly string[]): ReadonlySet<string> | u
 
 const OF_CONNECTION: ReadonlySet<string> = new Set(HOP_BY_HOP)
 
+/** Which pages may read an answer is for the gateway to say, whose origin it comes from. */
+const CORS = 'access-control-'
+
 /** Headers by lower-case name, as undici gives them. */
 export type ParsedHeaders = Readonly<Record<string, string | readonly string[] | undefined>>
 
 /**
  * The names of an upstream's headers, or trailers, that its client may see: all but what belongs to the connection, is named in
- * `Connection`, or is spelled like one of the gateway's own.
+ * `Connection`, shares the answer with other origins, or is spelled like one of the gateway's own.
  */
 export function passingNames(headers: ParsedHeaders): string[] {
   const connection = headers['connection']
   const named = connection === undefined ? '' : `,${String(connection).toLowerCase().replaceAll(' ', '')},`
   return Object.keys(headers).filter((name) => {
-    if (OF_CONNECTION.has(name) || named.includes(`,${name},`)) return false
+    if (OF_CONNECTION.has(name) || named.includes(`,${name},`) || name.startsWith(CORS)) return false
     return !(name.startsWith('x') && name.replace(/[._]/g, '-').startsWith(OURS))
   })
 }

@@ -151,6 +151,7 @@ async function forward(proxy: Proxy, c: Context<GatewayEnv>, { target, does }: A
   const method = incoming.method as string
   const said: Record<string, string> = { 'x-meshguard-origin': 'upstream' }
   announce(decision, said)
+  if (services.config.corsOrigin !== undefined) shareWithOrigin(c, said)
   const headers = forwardedHeaders(proxy, c, does, decision)
   const started = performance.now()
   const exchange = new Exchange(outgoing, { headers: said, timeoutMs })
@@ -169,6 +170,11 @@ async function forward(proxy: Proxy, c: Context<GatewayEnv>, { target, does }: A
     if (error.status >= 500) services.log.warn({ err: error.cause, traceId }, error.message)
     throw error
   }
+}
+
+/** What CORS has said of this request goes with the upstream's answer, which is not written through Hono. */
+function shareWithOrigin(c: Context<GatewayEnv>, headers: Record<string, string>): void {
+  for (const [name, value] of c.res.headers) if (name.startsWith('access-control-') || name === 'vary') headers[name] = value
 }
 
 /** The headers for the upstream: those of the client that pass, and what the gateway says of who does what. */
