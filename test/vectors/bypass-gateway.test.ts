@@ -46,7 +46,7 @@ const STATUS: Readonly<Record<string, number>> = {
   'json-dup-keys': 200,
   'json-gzip-bomb': 415,
   'json-proto-context': 400,
-  'json-wildcard': 400,
+  'json-wildcard': 403,
   'jwt-b64-false': 401,
   'jwt-crit': 401,
   'jwt-dup-sub': 401,
