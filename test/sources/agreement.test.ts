@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { requestOf } from '../contracts/source/run.js'
 import { essence, type SourceWorld } from '../contracts/source/spec.js'
 import { policySets, requests, times } from '../policy/arbitraries.js'
-import { bindGateway } from './bindings.js'
+import { bindGateway, registered } from './bindings.js'
 
 interface Step {
   readonly agent: string
@@ -77,7 +77,8 @@ it(`a gateway and a source in process agree on random policies (${RUNS} sets)`, 
       const local = fromPolicies(policies)
       const start = nextWeek()
       for (const { request, time } of questions.toSorted((a, b) => a.time - b.time)) {
-        const { agent, ...question } = request
+        const { agent: given, ...question } = request
+        const agent = registered(given)
         const world = await binding.open({ policies, agents: [agent] })
         await world.moveTo(start + time - Date.UTC(2026, 0, 5))
         const remote = await world.source.decide({ ...question, traceId: requestOf('read:x').traceId, ...world.as(agent) })

@@ -76,15 +76,14 @@ async function replacePolicies(gateway: World, documents: readonly PolicyDocumen
   inForce = { gateway, text }
 }
 
-/** The agent as the registry knows it from now on. */
-export async function putAgent({ services }: World, agent: Agent): Promise<void> {
+/** An agent as a registry knows it: everything of it is there, if only empty. */
+export function registered({ id, name = id, trustTier, tags = [], metadata = {} }: Agent) {
+  return { id, name, trustTier: trustTier as AgentRecord['trustTier'], tags, metadata }
+}
+
+async function putAgent({ services }: World, agent: Agent): Promise<void> {
   const { store, identity } = services
-  const given = {
-    name: agent.name ?? agent.id,
-    trustTier: agent.trustTier as AgentRecord['trustTier'],
-    tags: agent.tags ?? [],
-    metadata: agent.metadata ?? {},
-  }
+  const { id: _, ...given } = registered(agent)
   const known = await store.agents.get(agent.id)
   if (known === undefined) {
     const now = Date.now()
