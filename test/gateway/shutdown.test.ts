@@ -63,6 +63,16 @@ describe('A gateway that closes', () => {
     await closed
   })
 
+  test('closes connections on which nothing was sent yet', async () => {
+    const world = await start()
+    const socket = connect(world.port, '127.0.0.1')
+    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
+    await new Promise<void>((resolve) => socket.once('connect', () => resolve()))
+    await (await world.fetch('/health')).text()
+    await world.gateway.close()
+    await closed
+  })
+
   test('tells event streams that it does, and does not wait for them', async () => {
     const world = await start()
     const answer = await world.admin('GET', '/admin/audit/stream')

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getRequestListener } from '@hono/node-server'
 import { newTraceId } from '@meshguard/core/http'
@@ -45,7 +45,9 @@ export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewaySer
     keepAliveTimeout: KEEP_ALIVE_MS,
   }
   let closing = false
+  const unused = new Set<Socket>()
   const onRequest = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    unused.delete(incoming.socket)
     if (closing) outgoing.setHeader('connection', 'close')
     listener(incoming, outgoing).catch((error: unknown) => {
       log.error({ err: error }, 'an answer could not be written')
@@ -53,6 +55,10 @@ export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewaySer
     })
   }
   const server = createServer(options, onRequest)
+  server.on('connection', (socket) => {
+    unused.add(socket)
+    socket.once('close', () => unused.delete(socket))
+  })
   // Whether the body is wanted is known by who reads it: only then is `100 Continue` sent.
   server.on('checkContinue', onRequest)
   server.on('clientError', answerClientError)
@@ -66,6 +72,8 @@ export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewaySer
     listen: (port, host) => listen(server, port, host),
     close(graceMs) {
       closing = true
+      // Node does not count a connection as idle on which no request was sent yet.
+      for (const socket of unused) socket.destroy()
       return close(server, graceMs)
     },
   }
