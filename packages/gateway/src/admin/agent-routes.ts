@@ -4,14 +4,13 @@ import { conflict, notFound } from '../http/errors.js'
 import type { GatewayEnv, Services } from '../services.js'
 import type { AgentChange, AgentRecord } from '../store/store.js'
 import { agentChange, agentQuery, newAgent, tokenRequest } from './agent-schemas.js'
-import { createTurns, record } from './changes.js'
+import { inTurn, record } from './changes.js'
 import { isoTime } from './common-schemas.js'
 import { invalid, readBodyWith, readOptionalBodyWith, readQueryWith } from './read-request.js'
 
 /** Agents: who they are, their tokens, and their end. */
 export function agentRoutes(services: Services): Hono<GatewayEnv> {
   const { store, keys, identity, now } = services
-  const inTurn = createTurns()
   const routes = new Hono<GatewayEnv>()
 
   routes.get('/', async (c) => {
@@ -41,7 +40,7 @@ export function agentRoutes(services: Services): Hono<GatewayEnv> {
 
   routes.patch('/:id', async (c) => {
     const change = await readBodyWith(c, agentChange)
-    return inTurn(async () => {
+    return inTurn(services, async () => {
       const before = await activeAgentOf(services, c.req.param('id'))
       if (Object.keys(change).length === 0) return c.json(agentView(before))
       await record(services, c, {
@@ -55,7 +54,7 @@ export function agentRoutes(services: Services): Hono<GatewayEnv> {
   })
 
   routes.delete('/:id', (c) =>
-    inTurn(async () => {
+    inTurn(services, async () => {
       const before = await activeAgentOf(services, c.req.param('id'))
       await record(services, c, { action: 'admin:agents/revoke', resource: `agents/${before.id}`, before: changeable(before) })
       return c.json(agentView(await update(before.id, { status: 'revoked', revokedAt: now() })))
@@ -64,7 +63,7 @@ export function agentRoutes(services: Services): Hono<GatewayEnv> {
 
   routes.post('/:id/token', async (c) => {
     const { expiresIn, revokePrevious } = await readOptionalBodyWith(c, tokenRequest)
-    return inTurn(() => issueToken(c, c.req.param('id'), expiresIn, revokePrevious))
+    return inTurn(services, () => issueToken(c, c.req.param('id'), expiresIn, revokePrevious))
   })
 
   async function issueToken(c: Context<GatewayEnv>, id: string, expiresInMs: number | undefined, revokePrevious: boolean) {

@@ -34,16 +34,15 @@ export async function record(services: Services, c: Context<GatewayEnv>, change:
   })
 }
 
+const last = new WeakMap<Services, Promise<unknown>>()
+
 /**
- * Runs changes one after the other, so that each is judged, and recorded, by what the one before left.
+ * Runs the changes of one gateway one after the other, so that each is judged, and recorded, by what the one before left.
  *
- * @returns a function that resolves with what the change made.
+ * @returns what the change made.
  */
-export function createTurns(): <T>(change: () => Promise<T>) => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve()
-  return (change) => {
-    const done = last.then(change, change)
-    last = done
-    return done
-  }
+export function inTurn<T>(services: Services, change: () => Promise<T>): Promise<T> {
+  const done = (last.get(services) ?? Promise.resolve()).then(change, change)
+  last.set(services, done)
+  return done
 }

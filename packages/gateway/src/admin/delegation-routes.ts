@@ -5,7 +5,7 @@ import { conflict, notFound } from '../http/errors.js'
 import type { GatewayEnv, Services } from '../services.js'
 import type { DelegationRecord } from '../store/store.js'
 import { activeAgentOf, assertLife } from './agent-routes.js'
-import { createTurns, record } from './changes.js'
+import { inTurn, record } from './changes.js'
 import { isoTime } from './common-schemas.js'
 import { MAX_DEPTH, newDelegation } from './delegation-schemas.js'
 import { invalid, readBodyWith } from './read-request.js'
@@ -13,14 +13,13 @@ import { invalid, readBodyWith } from './read-request.js'
 /** The right of one agent to act for another, and its end. */
 export function delegationRoutes(services: Services): Hono<GatewayEnv> {
   const { store, keys, identity, now } = services
-  const inTurn = createTurns()
   const routes = new Hono<GatewayEnv>()
 
   routes.get('/', async (c) => c.json({ delegations: (await store.delegations.list()).map(delegationView) }))
 
   routes.post('/', async (c) => {
     const given = await readBodyWith(c, newDelegation)
-    return inTurn(async () => {
+    return inTurn(services, async () => {
       const chain = await chainOf(services, given)
       const delegation = chain.at(-1) as DelegationRecord
       const leaf = await activeAgentOf(services, given.to)
@@ -33,7 +32,7 @@ export function delegationRoutes(services: Services): Hono<GatewayEnv> {
   })
 
   routes.delete('/:id', (c) =>
-    inTurn(async () => {
+    inTurn(services, async () => {
       const id = c.req.param('id')
       const delegation = await delegationOf(services, id)
       if (delegation.revokedAt !== undefined) throw conflict(`The delegation "${id}" was revoked already`)

@@ -12,7 +12,7 @@ import type { z } from 'zod'
 import { notFound } from '../http/errors.js'
 import type { GatewayEnv, ListedPolicy, Services } from '../services.js'
 import { activeAgentOf } from './agent-routes.js'
-import { createTurns, record } from './changes.js'
+import { inTurn, record } from './changes.js'
 import { isoTime } from './common-schemas.js'
 import { etagOf, revisionFor } from './if-match.js'
 import { policyTest } from './policy-schemas.js'
@@ -22,7 +22,6 @@ import { invalid, readBodyWith } from './read-request.js'
 /** The policies of the folder, to look at, and those of the API, to change. */
 export function policyRoutes(services: Services): Hono<GatewayEnv> {
   const { policies } = services
-  const inTurn = createTurns()
   const routes = new Hono<GatewayEnv>()
 
   routes.get('/', async (c) => {
@@ -52,7 +51,7 @@ export function policyRoutes(services: Services): Hono<GatewayEnv> {
     const name = c.req.param('name')
     const document = documentIn(await readPolicyText(c))
     if (document.name !== name) throw invalid(['name'], `is "${document.name}", and the path says "${name}"`)
-    return inTurn(async () => {
+    return inTurn(services, async () => {
       const before = await policies.get(name)
       const ifRevision = await admit(services, c, { name, before, after: document })
       const after = await policies.put(document, ifRevision)
@@ -61,7 +60,7 @@ export function policyRoutes(services: Services): Hono<GatewayEnv> {
   })
 
   routes.delete('/:name', (c) =>
-    inTurn(async () => {
+    inTurn(services, async () => {
       const name = c.req.param('name')
       const before = await policyOf(services, name)
       const ifRevision = await admit(services, c, { name, before })
