@@ -1,41 +1,12 @@
 import { z } from 'zod'
+import {
+  configuration,
+  evaluationRequest,
+  evaluationResponse,
+  evaluationsRequest,
+  evaluationsResponse,
+} from '../authzen/authzen-schemas.js'
 import type { Operation } from './operation.js'
-
-const members = {
-  subject: z.looseObject({ type: z.string(), id: z.string(), properties: z.looseObject({}).optional() }),
-  action: z.looseObject({ name: z.string(), properties: z.looseObject({}).optional() }),
-  resource: z.looseObject({ type: z.string(), id: z.string(), properties: z.looseObject({}).optional() }),
-  context: z.looseObject({}).optional(),
-}
-
-const evaluationRequest = z.looseObject(members).meta({ id: 'Evaluation' })
-
-const evaluationsRequest = z
-  .looseObject({
-    subject: members.subject.optional(),
-    action: members.action.optional(),
-    resource: members.resource.optional(),
-    context: members.context,
-    evaluations: z.array(z.looseObject({})).optional(),
-    options: z.looseObject({ evaluations_semantic: z.string().optional() }).optional(),
-  })
-  .meta({ id: 'Evaluations', description: 'What is outside of `evaluations` is the default of each.' })
-
-const evaluationResponse = z
-  .looseObject({ decision: z.boolean(), context: z.looseObject({}).optional() })
-  .meta({ id: 'EvaluationAnswer' })
-
-const evaluationsResponse = z
-  .union([z.looseObject({ evaluations: z.array(evaluationResponse) }), evaluationResponse])
-  .meta({ id: 'EvaluationsAnswer' })
-
-const configuration = z
-  .looseObject({
-    policy_decision_point: z.string(),
-    access_evaluation_endpoint: z.string(),
-    access_evaluations_endpoint: z.string().optional(),
-  })
-  .meta({ id: 'AuthZenConfiguration' })
 
 const ofAuthZen = {
   tag: 'AuthZEN',
