@@ -95,13 +95,15 @@ it('leaves out only what says why, and there is little of that', () => {
   expect(exempt).toMatchInlineSnapshot(`
     [
       "README.md: npm ci && npm start",
-      "README.md: The contact book listens on http://127.0.0.1:3000",
+      "README.md: The gateway's admin token, shown this once:",
       "README.md: npm ci && npm test",
       "packages/cli/README.md: npm install -g @meshguard/cli",
       "packages/cli/README.md: meshguard status",
       "docs/command-line.md: npm install -g @meshguard/cli",
       "docs/command-line.md: tests:",
       "docs/getting-started.md: npm install @meshguard/core @meshguard/express express",
+      "docs/operating-the-gateway.md: POLICIES_DIR=./policies PROXY_TARGET=http://127.0.0.1:3000 npx meshguard serve",
+      "docs/operating-the-gateway.md: sqlite3 .meshguard/meshguard.db "VACUUM INTO 'backup/meshguard.db'"",
     ]
   `)
 })

@@ -24,14 +24,17 @@ afterEach(() => Promise.all(started.splice(0).map(stop)))
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 function start(env: NodeJS.ProcessEnv = {}): Running {
-  const running = startNode([join(BOOK, 'dist/main.js')], { PORT: '0', ...env }, ROOT)
+  const data = { DATA_DIR: join(folder, `data-${started.length}-${Math.random().toString(36).slice(2)}`) }
+  const running = startNode([join(BOOK, 'dist/main.js')], { PORT: '0', GATEWAY_PORT: '0', ...data, ...env }, ROOT)
   started.push(running)
   return running
 }
 
 interface Book {
   readonly running: Running
+  /** Where the contact book itself listens. */
   readonly origin: string
+  readonly gateway: string
   /** The calls that it printed, to be pasted. */
   readonly curls: readonly string[]
   readonly policies: string
@@ -39,12 +42,12 @@ interface Book {
 }
 
 /** Starts the contact book with policies of its own. */
-async function open(): Promise<Book> {
+async function open(env: NodeJS.ProcessEnv = {}): Promise<Book> {
   const policies = await mkdtemp(join(folder, 'policies-'))
   await cp(join(BOOK, 'policies'), policies, { recursive: true })
-  const running = start({ POLICIES_DIR: policies })
-  const [welcome] = await running.printed(/^The contact book listens[\s\S]*Ctrl-C stops\./)
-  const [origin = ''] = /http:\/\/127\.0\.0\.1:\d+/.exec(welcome) ?? []
+  const running = start({ POLICIES_DIR: policies, ...env })
+  const [welcome] = await running.printed(/The gateway listens[\s\S]*Ctrl-C stops\./)
+  const [gateway = '', origin = ''] = welcome.match(/http:\/\/127\.0\.0\.1:\d+/g) ?? []
   const tokens = new Map([...welcome.matchAll(/^ {2}(\w+) \(\w+\)\n {4}(\S+)$/gm)].map(([, name, token]) => [name, token]))
   const curls = [...welcome.matchAll(/^ {4}(curl .+)$/gm)].map(([, line]) => line as string)
   const call = (agent: string, send: string, json?: unknown) => {
@@ -52,7 +55,11 @@ async function open(): Promise<Book> {
     const headers = { authorization: `Bearer ${tokens.get(agent)}`, 'content-type': 'application/json' }
     return fetch(`${origin}${path}`, json === undefined ? { method, headers } : { method, headers, body: JSON.stringify(json) })
   }
-  return { running, origin, curls, policies, call }
+  return { running, origin, gateway, curls, policies, call }
+}
+
+function traceOf({ stdout }: Ended): string | undefined {
+  return /^x-meshguard-trace-id: (\S+)\r$/im.exec(stdout)?.[1]
 }
 
 function statusesOf({ stdout }: Ended): number[] {
@@ -61,45 +68,83 @@ function statusesOf({ stdout }: Ended): number[] {
 
 describe('the contact book', () => {
   it('prints what the README shows of it', async () => {
-    const { running, curls, origin } = await open()
+    const DATA_DIR = join(folder, 'shown')
+    const { running, curls, origin, gateway } = await open({ DATA_DIR })
     await inTurn(curls.slice(0, 2))
     await running.printed(/DENY .*\n/)
     const blocks = readPage('README.md', readFileSync(join(ROOT, 'README.md'), 'utf8')).flatMap((program) => program.blocks)
-    const shown = blocks.find(({ code }) => code.startsWith('The contact book')) ?? { code: 'no such block' }
-    expect(departure(shown.code, running.output().replaceAll(origin, 'http://127.0.0.1:3000'))).toBeUndefined()
+    const shown = blocks.find(({ code }) => code.startsWith('The gateway')) ?? { code: 'no such block' }
+    const places = [
+      [origin, 'http://127.0.0.1:3000'],
+      [gateway, 'http://127.0.0.1:3100'],
+      [DATA_DIR, '.meshguard'],
+    ] as const
+    const printed = places.reduce((text, [here, there]) => text.replaceAll(here, there), running.output())
+    expect(departure(shown.code, printed)).toBeUndefined()
   })
 
-  it('answers each printed call, executed as it is printed, as it says', async () => {
-    const { curls, running } = await open()
-    const [allowed, denied, anonymous, limited] = (await inTurn(curls)) as [Ended, Ended, Ended, Ended]
+  it('answers each printed call, executed as it is printed, as it says: the guarded API, and the one behind the proxy', async () => {
+    const { curls, running, gateway } = await open()
+    expect(curls).toHaveLength(8)
+    const ended = (await inTurn(curls)) as [Ended, Ended, Ended, Ended, Ended, Ended, Ended, Ended]
+    for (const [allowed, denied, anonymous, limited] of [ended.slice(0, 4), ended.slice(4)] as [Ended, Ended, Ended, Ended][]) {
+      expect(statusesOf(allowed)).toEqual([200])
+      expect(allowed.stdout).toMatch(/\{"id":42,"name":"[^"]+"/)
 
-    expect(statusesOf(allowed)).toEqual([200])
-    expect(allowed.stdout).toMatch(/\{"id":42,"name":"[^"]+"/)
+      expect(statusesOf(denied)).toEqual([403])
+      expect(denied.stdout).toContain('"message":"Ask a person with administration rights","action":"delete:contacts"')
+      expect(denied.stdout).toContain(`"traceId":"${traceOf(denied)}"}`)
 
-    expect(statusesOf(denied)).toEqual([403])
-    const [, trace] = /^x-meshguard-trace-id: (\S+)\r$/im.exec(denied.stdout) ?? []
-    expect(denied.stdout).toContain(
-      `{"error":"Forbidden","message":"Ask a person with administration rights","action":"delete:contacts","traceId":"${trace}"}`,
-    )
+      expect(statusesOf(anonymous)).toEqual([401])
+      expect(anonymous.stdout).toMatch(/^www-authenticate: Bearer realm="meshguard"\r$/im)
 
-    expect(statusesOf(anonymous)).toEqual([401])
-    expect(anonymous.stdout).toMatch(/^www-authenticate: Bearer realm="meshguard"\r$/im)
+      expect(statusesOf(limited)).toEqual([202, 202, 202, 429])
+      expect(limited.stdout).toMatch(/^retry-after: [1-9]\d*\r$/im)
+    }
+    expect(curls[4]).toContain(`${gateway}/proxy/contacts/42`)
 
-    expect(statusesOf(limited)).toEqual([202, 202, 202, 429])
-    expect(limited.stdout).toMatch(/^retry-after: [1-9]\d*\r$/im)
+    await running.printed(/steward \S+ \S+ rate_limited/)
+    const decisions = running.output().match(/^\d{4}-\d\d-\d\dT\S+ (?:ALLOW|DENY ) .*$/gm) ?? []
+    expect(decisions).toHaveLength(14)
+    expect(decisions[0]).toMatch(/ALLOW scout read:contacts contacts\/42 allowed by readers\/"allow read:contacts" trace \S+$/)
+    for (const denied of [ended[1], ended[5]]) {
+      const line = `DENY {2}scout delete:contacts contacts/42 denied by administration/people-only "[^"]+" trace ${traceOf(denied)}$`
+      expect(decisions.filter((decision) => new RegExp(line).test(decision))).toHaveLength(1)
+    }
+    expect(decisions.join('\n')).toMatch(/DENY {2}nova write:emails emails rate_limited by writers\/send-email .*trace \S+$/m)
+  })
 
-    await running.printed(/rate_limited/)
-    const decisions = running.output().match(/^\d{4}-\d\d-\d\dT\S+ (?:ALLOW|DENY ) .*$/gm)
-    expect(decisions).toHaveLength(7)
-    expect(decisions?.[0]).toMatch(
-      /ALLOW agent_scout read:contacts contacts\/42 allowed by readers\/"allow read:contacts" trace \S+$/,
-    )
-    expect(decisions?.[1]).toMatch(
-      new RegExp(
-        `DENY {2}agent_scout delete:contacts contacts/42 denied by administration/people-only "[^"]+" trace ${trace}$`,
-      ),
-    )
-    expect(decisions?.[6]).toMatch(/DENY {2}agent_nova write:emails emails rate_limited by writers\/send-email .*trace \S+$/)
+  it('keeps agents and the audit log when it is started again, and shows the admin token once', async () => {
+    const DATA_DIR = join(folder, 'kept')
+    const first = await open({ DATA_DIR })
+    const [, adminToken = ''] = /shown this once:\n {2}(msat_\S+)\n/.exec(first.running.output()) ?? []
+    const denied = await first.call('scout', 'DELETE /contacts/1')
+    first.running.child.kill('SIGINT')
+    await first.running.ended
+
+    const second = await open({ DATA_DIR })
+    expect(second.running.output()).not.toContain('admin token')
+    const ask = async (path: string) =>
+      (await fetch(`${second.gateway}/admin/${path}`, { headers: { 'x-admin-token': adminToken } })).json()
+    expect(await ask('agents')).toMatchObject({ agents: [{ name: 'scout' }, { name: 'nova' }, { name: 'steward' }] })
+    const trace = denied.headers.get('x-meshguard-trace-id')
+    expect(await ask(`audit/traces/${trace}`)).toMatchObject({ entries: [{ action: 'delete:contacts', decision: 'deny' }] })
+    expect(await ask('audit/verify')).toMatchObject({ valid: true })
+  })
+
+  it('says what to do when its tokens for a gateway are lost, and takes it over with the admin token', async () => {
+    const DATA_DIR = join(folder, 'lost')
+    const first = await open({ DATA_DIR })
+    const [, ADMIN_TOKEN = ''] = /shown this once:\n {2}(msat_\S+)\n/.exec(first.running.output()) ?? []
+    first.running.child.kill('SIGINT')
+    await first.running.ended
+    await rm(join(DATA_DIR, 'contact-book.json'))
+
+    const { code, stderr } = await start({ DATA_DIR }).ended
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/Say ADMIN_TOKEN=… as it was shown on the first start, or start anew/)
+    const second = await open({ DATA_DIR, ADMIN_TOKEN })
+    expect((await second.call('scout', 'GET /contacts/1')).status).toBe(200)
   })
 
   it('serves every route to those who may', async () => {
@@ -152,12 +197,12 @@ describe('the contact book', () => {
 })
 
 describe('a contact book that cannot start', () => {
-  it('names the port that is taken, and what to do', async () => {
+  it.each(['PORT', 'GATEWAY_PORT'])('names the port that is taken, and that %s chooses another', async (name) => {
     const taken = await take(0)
     const { port } = taken.address() as AddressInfo
-    const { code, stdout, stderr } = await start({ PORT: String(port) }).ended
-    expect([code, stdout]).toEqual([1, ''])
-    expect(stderr).toBe(`Port ${port} is taken. Choose another: PORT=${port + 1} npm start\n`)
+    const { code, stdout, stderr } = await start({ [name]: String(port) }).ended
+    expect([code, stdout]).toEqual([1, expect.stringMatching(/^The gateway's admin token, shown this once:\n {2}\S+\n\n$/)])
+    expect(stderr).toBe(`Port ${port} is taken. Choose another: ${name}=${port + 1} npm start\n`)
   })
 
   it.each(['abc', '65536', '-1', '3000.5', '0x10'])('says what a port is when PORT is %s', async (PORT) => {
@@ -171,15 +216,14 @@ describe('a contact book that cannot start', () => {
     await writeFile(join(policies, 'readers.yaml'), BAD_POLICY)
     const { code, stderr } = await start({ POLICIES_DIR: policies }).ended
     expect(code).toBe(1)
-    expect(stderr).toMatch(/^The policies cannot be loaded:\n.*readers\.yaml:3:13: .*Did you mean "allow"\?\n$/)
+    expect(stderr).toMatch(/^.*readers\.yaml:3:13: .*Did you mean "allow"\?\n$/)
   })
 
   it('names a folder that is not there', async () => {
     const missing = join(folder, 'missing')
     const { code, stderr } = await start({ POLICIES_DIR: missing }).ended
     expect(code).toBe(1)
-    expect(stderr).toMatch(/^The policies cannot be loaded:\n/)
-    expect(stderr).toContain(missing)
+    expect(stderr).toMatch(/missing: no such file or folder\n$/)
   })
 })
 

@@ -1,28 +1,37 @@
-import { type Agent, type Authenticate, agentTokens, generateKeys, mintAgentToken } from '@meshguard/core'
+import type { MeshGuardClient } from '@meshguard/client'
+import type { TrustTier } from '@meshguard/core'
 
 /** An agent to try the contact book with. */
 export interface DemoAgent {
-  readonly agent: Agent
+  readonly id: string
+  readonly name: string
+  readonly trustTier: TrustTier
   readonly token: string
 }
 
-const HOURS_8 = 8 * 60 * 60 * 1000
-
 const AGENTS = {
-  scout: { id: 'agent_scout', name: 'scout', trustTier: 'verified', tags: ['research'] },
-  nova: { id: 'agent_nova', name: 'nova', trustTier: 'trusted', tags: ['sales'] },
-  steward: { id: 'agent_steward', name: 'steward', trustTier: 'privileged', tags: ['operations'] },
-} as const satisfies Record<string, Agent>
+  scout: { trustTier: 'verified', tags: ['research'] },
+  nova: { trustTier: 'trusted', tags: ['sales'] },
+  steward: { trustTier: 'privileged', tags: ['operations'] },
+} as const
 
-/** Makes a key pair for this run, three agents of different tiers with tokens, and the check of such tokens. */
-export async function createAgents(): Promise<{ agents: Record<keyof typeof AGENTS, DemoAgent>; authenticate: Authenticate }> {
-  const { privateKey, publicKey } = await generateKeys()
-  const mint = async (agent: Agent): Promise<DemoAgent> => ({
-    agent,
-    token: await mintAgentToken({ ...agent, expiresInMs: HOURS_8, key: privateKey }),
-  })
-  return {
-    agents: { scout: await mint(AGENTS.scout), nova: await mint(AGENTS.nova), steward: await mint(AGENTS.steward) },
-    authenticate: agentTokens({ publicKey }),
+/** The agents of the demo by name. */
+export type DemoAgents = Readonly<Record<keyof typeof AGENTS, DemoAgent>>
+
+/** Registers three agents of different tiers unless the gateway knows them from an earlier start, and gives each a new token. */
+export async function registerAgents(operator: MeshGuardClient): Promise<DemoAgents> {
+  const known = await operator.listAgents({ tag: 'demo', status: 'active' })
+  const agentOf = async (name: keyof typeof AGENTS): Promise<DemoAgent> => {
+    const { trustTier, tags } = AGENTS[name]
+    const agent =
+      known.find((one) => one.name === name) ?? (await operator.createAgent({ name, trustTier, tags: ['demo', ...tags] }))
+    const { token } = await operator.issueToken(agent.id, { expiresIn: '8h' })
+    return { id: agent.id, name, trustTier: agent.trustTier, token }
   }
+  return { scout: await agentOf('scout'), nova: await agentOf('nova'), steward: await agentOf('steward') }
+}
+
+/** The name of an agent of the demo; the id of another one. */
+export function nameOf(agents: DemoAgents, id: string | undefined): string | undefined {
+  return Object.values(agents).find((agent) => agent.id === id)?.name ?? id
 }

@@ -1,5 +1,5 @@
 import type { Guard } from '@meshguard/core'
-import { agentOf, createProtect, type RouteRow } from '@meshguard/express'
+import { createProtect, decisionOf, type RouteRow } from '@meshguard/express'
 import express, { type Express, type Request, type Response, Router } from 'express'
 import { type Contact, ContactBook } from './contacts.js'
 import { badRequest, isComplete, onError, readDetails, readEmail, textOf } from './input.js'
@@ -14,11 +14,30 @@ export interface ContactBookApp {
 export function createApp(guard: Guard, book = new ContactBook()): ContactBookApp {
   const protect = createProtect(guard)
   const app = protect(express())
-  const json = express.json({ limit: '64kb' }) // in the routes: a body is parsed for those who may send one
-
   app.get('/health', protect.open('liveness probe'), (_req, res) => {
     res.json({ status: 'ok' })
   })
+  addRoutes(app, book, (req) => decisionOf(req)?.agentId)
+  protect.verify(app)
+  return { app, routes: protect.routes(app) }
+}
+
+/**
+ * The same API without a guard, as one that knows nothing of agents: it stands behind the gateway's proxy, and serves nobody
+ * but who presents the proxy's own credential.
+ */
+export function createUpstream(authorization: string, book: ContactBook): Express {
+  const app = express()
+  app.use((req, res, next) => {
+    if (req.headers.authorization === authorization) next()
+    else res.status(401).json({ error: 'unauthorized', message: 'Call it through the gateway' })
+  })
+  return addRoutes(app, book, (req) => req.get('x-meshguard-agent-id'))
+}
+
+/** @param senderOf Who sends: told by the guard, or by the gateway that forwards. */
+function addRoutes(app: Express, book: ContactBook, senderOf: (req: Request) => string | undefined): Express {
+  const json = express.json({ limit: '64kb' }) // in the routes: a body is parsed for those who may send one
   app.get('/contacts', (req, res) => {
     res.json({ contacts: book.list(textOf(req.query['search'])) })
   })
@@ -58,7 +77,7 @@ export function createApp(guard: Guard, book = new ContactBook()): ContactBookAp
   app.post('/emails', json, (req, res) => {
     const email = readEmail(req)
     if (email === undefined) badRequest(res, 'An email needs "to" and "subject"')
-    else res.status(202).json({ ...book.send(email.to, email.subject), sentBy: agentOf(req)?.id })
+    else res.status(202).json({ ...book.send(email.to, email.subject), sentBy: senderOf(req) })
   })
 
   const admin = Router()
@@ -67,7 +86,5 @@ export function createApp(guard: Guard, book = new ContactBook()): ContactBookAp
   })
   app.use('/admin', admin)
   app.use(onError)
-
-  protect.verify(app)
-  return { app, routes: protect.routes(app) }
+  return app
 }

@@ -1,52 +1,65 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { auditToConsole, createGuard, fromPolicies } from '@meshguard/core'
-import { loadPolicies } from '@meshguard/core/node'
-import { createAgents } from './agents.js'
-import { createApp } from './app.js'
+import { randomBytes } from 'node:crypto'
+import { MeshGuardClient } from '@meshguard/client'
+import { createGuard, fromGateway } from '@meshguard/core'
+import { registerAgents } from './agents.js'
+import { createApp, createUpstream } from './app.js'
+import { ContactBook } from './contacts.js'
+import { printDecisions } from './decisions.js'
+import { startGateway } from './gateway.js'
+import { listen } from './listen.js'
+import { readSettings } from './settings.js'
 import { welcome } from './welcome.js'
 
-const port = readPort(process.env['PORT'] || '3000')
-const folder = process.env['POLICIES_DIR'] || fileURLToPath(new URL('../policies', import.meta.url))
-const policies = await loadPolicies(folder, { watch: true }).catch(refuse)
-const { agents, authenticate } = await createAgents()
-const guard = createGuard({ source: fromPolicies(policies), authenticate, audit: auditToConsole() })
-const { app, routes } = createApp(guard)
-const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, app)
+/** What was started, in order; it is stopped the other way round. */
+const running: { close(): Promise<void> }[] = []
+let stopping: Promise<void> | undefined
 
-server.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EADDRINUSE') return fail(`The contact book cannot listen on port ${port}: ${error.message}`)
-  fail(`Port ${port} is taken. Choose another: PORT=${port < 65_535 ? port + 1 : 3000} npm start`)
+start().catch(async (error: NodeJS.ErrnoException & { port?: number }) => {
+  console.error(error.code === 'EADDRINUSE' ? whatToDoAbout(error.port ?? 0) : error.message)
+  process.exitCode = 1
+  await stop()
 })
-server.listen(port, '127.0.0.1', () => {
-  const { port: listening } = server.address() as AddressInfo
-  console.log(welcome({ origin: `http://127.0.0.1:${listening}`, policies: relative('', folder) || '.', routes, agents }))
-})
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop)
 
-/** Stops accepting, lets what runs finish for two seconds, and flushes what was recorded. */
-async function stop(): Promise<void> {
+async function start(): Promise<void> {
+  const { bookPort, gatewayPort, policiesDir, dataDir, adminToken } = readSettings(process.env)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal)
+
+  const book = new ContactBook()
+  const authorization = `Bearer ${randomBytes(24).toString('base64url')}` // what the proxy proves itself with
+  const upstream = started(await listen(createUpstream(authorization, book), 0))
+  const gateway = started(
+    await startGateway({ port: gatewayPort, dataDir, policiesDir, adminToken, upstream: { url: upstream.url, authorization } }),
+  )
+  const operator = new MeshGuardClient({ gatewayUrl: gateway.url, adminToken: gateway.credentials.operator })
+  const agents = await registerAgents(operator)
+
+  const lines = started(printDecisions(operator, agents))
+  const source = fromGateway({ url: gateway.url, token: gateway.credentials.decide })
+  const guard = started(createGuard({ source, audit: lines }))
+  const { app, routes } = createApp(guard, book)
+  const { url } = started(await listen(app, bookPort))
+  console.log(welcome({ book: url, gateway: gateway.url, dataDir, policies: policiesDir, routes, agents }))
+}
+
+function started<T extends { close(): Promise<void> }>(one: T): T {
+  running.push(one)
+  return one
+}
+
+function onSignal(): void {
   console.log('\nStopping.')
-  const stopped = new Promise((resolve) => server.close(resolve))
-  server.closeIdleConnections()
-  setTimeout(() => server.closeAllConnections(), 2000).unref()
-  await stopped
-  await policies.close()
-  await guard.close()
+  void stop()
 }
 
-function readPort(text: string): number {
-  if (/^\d{1,5}$/.test(text) && Number(text) < 65_536) return Number(text)
-  return fail(`PORT must be a number from 0 to 65535, not ${JSON.stringify(text)}`)
+/** Lets what runs finish and flushes what was recorded. */
+function stop(): Promise<void> {
+  stopping ??= (async () => {
+    while (running.length > 0) await running.pop()?.close()
+  })()
+  return stopping
 }
 
-function refuse(error: unknown): never {
-  return fail(`The policies cannot be loaded:\n${error instanceof Error ? error.message : error}`)
-}
-
-function fail(message: string): never {
-  console.error(message)
-  process.exit(1)
+function whatToDoAbout(port: number): string {
+  const name = port === readSettings(process.env).gatewayPort ? 'GATEWAY_PORT' : 'PORT'
+  return `Port ${port} is taken. Choose another: ${name}=${port < 65_535 ? port + 1 : 3000} npm start`
 }

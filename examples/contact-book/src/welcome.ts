@@ -1,20 +1,25 @@
 import type { RouteRow } from '@meshguard/express'
-import type { DemoAgent } from './agents.js'
+import type { DemoAgent, DemoAgents } from './agents.js'
 
 /** What there is to tell. */
 export interface Welcome {
-  readonly origin: string
+  /** Where the contact book listens. */
+  readonly book: string
+  /** Where the gateway listens. */
+  readonly gateway: string
+  readonly dataDir: string
   /** The folder of the policies. */
   readonly policies: string
   readonly routes: readonly RouteRow[]
-  readonly agents: Readonly<Record<string, DemoAgent>>
+  readonly agents: DemoAgents
 }
 
 /** What a person sees first: the routes, the agents, and calls to paste. */
-export function welcome({ origin, policies, routes, agents }: Welcome): string {
+export function welcome({ book, gateway, dataDir, policies, routes, agents }: Welcome): string {
   return [
-    `The contact book listens on ${origin}`,
-    `Its policies are in ${policies}; edit them, and the next request is decided by the new ones.`,
+    `The gateway listens on ${gateway}, with its data in ${dataDir}`,
+    `The contact book listens on ${book}, and asks the gateway`,
+    `The policies are in ${policies}; edit them, and the next request is decided by the new ones.`,
     '',
     'Routes',
     ...table(
@@ -26,10 +31,13 @@ export function welcome({ origin, policies, routes, agents }: Welcome): string {
     ),
     '',
     'Agents (tokens are good for 8 hours)',
-    ...Object.entries(agents).flatMap(([name, { agent, token }]) => [`  ${name} (${agent.trustTier})`, `    ${token}`]),
+    ...Object.values(agents).flatMap(({ name, trustTier, token }) => [`  ${name} (${trustTier})`, `    ${token}`]),
     '',
-    'Try',
-    ...calls(origin, agents).flatMap(([title, line]) => [`  ${title}`, `    ${line}`]),
+    'Try the contact book itself',
+    ...calls(book, agents.scout, agents.nova),
+    '',
+    'Try one that has no guard, through the proxy of the gateway',
+    ...calls(`${gateway}/proxy`, agents.scout, agents.steward),
     '',
     'Decisions are printed below. Ctrl-C stops.',
     '',
@@ -37,19 +45,20 @@ export function welcome({ origin, policies, routes, agents }: Welcome): string {
 }
 
 /** The calls to paste: one allowed, one denied, one without a token, and too many. */
-function calls(origin: string, agents: Readonly<Record<string, DemoAgent>>): ReadonlyArray<readonly [string, string]> {
+function calls(origin: string, reader: DemoAgent, sender: DemoAgent): string[] {
   const curl = `curl -sSi -w '\\n'`
-  const as = (name: string) => `-H 'Authorization: Bearer ${agents[name]?.token}'`
+  const as = ({ token }: DemoAgent) => `-H 'Authorization: Bearer ${token}'`
   const json = `-H 'Content-Type: application/json' -d '{"to":"ada@initech.example","subject":"Hello"}'`
-  return [
-    ['allowed (200): scout reads a contact', `${curl} ${as('scout')} ${origin}/contacts/42`],
-    ['denied (403, with a trace ID): scout deletes it', `${curl} -X DELETE ${as('scout')} ${origin}/contacts/42`],
+  const titled = [
+    [`allowed (200): ${reader.name} reads a contact`, `${curl} ${as(reader)} ${origin}/contacts/42`],
+    [`denied (403, with a trace ID): ${reader.name} deletes it`, `${curl} -X DELETE ${as(reader)} ${origin}/contacts/42`],
     ['no token (401)', `${curl} ${origin}/contacts/42`],
     [
-      'rate limited (three are 202, the fourth is 429): nova sends four emails',
-      `${curl} -X POST ${as('nova')} ${json} '${origin}/emails?nr=[1-4]'`,
+      `rate limited (three are 202, the fourth is 429): ${sender.name} sends four emails`,
+      `${curl} -X POST ${as(sender)} ${json} '${origin}/emails?nr=[1-4]'`,
     ],
   ]
+  return titled.flatMap(([title, line]) => [`  ${title}`, `    ${line}`])
 }
 
 function table(rows: readonly (readonly string[])[]): string[] {
