@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 const run = promisify(execFile)
 const ROOT = resolve(import.meta.dirname, '../..')
-const PACKAGES = ['core', 'express', 'koa', 'hono', 'fastify']
+const PACKAGES = ['core', 'express', 'koa', 'hono', 'fastify', 'client', 'gateway', 'cli', 'langchain']
 const MINUTES_5 = 300_000
 
 let folder: string
@@ -62,7 +62,15 @@ describe('the tarballs in an empty folder', () => {
   beforeAll(async () => {
     app = await mkdtemp(join(tmpdir(), 'meshguard-installed-'))
     await writeFile(join(app, 'package.json'), JSON.stringify({ name: 'app', private: true }))
-    const peers = ['express@5.3.0', 'koa@3.3.0', '@koa/router@15.7.0', 'hono@4.13.19', 'fastify@5.12.8']
+    const peers = [
+      'express@5.3.0',
+      'koa@3.3.0',
+      '@koa/router@15.7.0',
+      'hono@4.13.19',
+      'fastify@5.12.8',
+      '@langchain/core@1',
+      'langchain@1',
+    ]
     await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', ...tarballs.values(), ...peers], { cwd: app })
   }, MINUTES_5)
 
@@ -142,10 +150,22 @@ describe('the tarballs in an empty folder', () => {
     30_000,
   )
 
-  it.each(['koa', 'hono', 'fastify'])('let CommonJS require @meshguard/%s', async (name) => {
-    const { stdout } = await run('node', ['-e', `console.log(typeof require('@meshguard/${name}').createProtect)`], {
+  it.each([
+    ['koa', 'createProtect'],
+    ['hono', 'createProtect'],
+    ['fastify', 'createProtect'],
+    ['client', 'MeshGuardClient'],
+    ['gateway', 'createGateway'],
+    ['langchain', 'governedTool'],
+  ])('let CommonJS require @meshguard/%s', async (name, exported) => {
+    const { stdout } = await run('node', ['-e', `console.log(typeof require('@meshguard/${name}').${exported})`], {
       cwd: app,
     })
     expect(stdout.trim()).toBe('function')
+  })
+
+  it('put the meshguard command on the path', async () => {
+    const { stdout } = await run(join(app, 'node_modules/.bin/meshguard'), ['--version'])
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
   })
 })
