@@ -97,6 +97,8 @@ describe('A bad variable', () => {
     ['HOST', 'a b', '"a b"'],
     ['MODE', 'Enforce', '"Enforce"'],
     ['DATABASE_URL', 'mysql://x', 'sqlite:'],
+    ['DATABASE_URL', 'sqlite:', 'sqlite:'],
+    ['DATABASE_URL', 'sqlite://host/a.db', 'sqlite:'],
     ['JWT_EXPIRES_IN', '1y', '"1y"'],
     ['JWT_EXPIRES_IN', '0', '"0"'],
     ['JWT_EXPIRES_IN', '400d', '366d'],

@@ -32,6 +32,7 @@ describe('/metrics', () => {
     expect(sampleOf(text, 'meshguard_decision_seconds_count')).toBe(4)
     expect(sampleOf(text, 'meshguard_audit_entries_total')).toBe(4)
     expect(sampleOf(text, 'meshguard_audit_commit_seconds_count')).toBeGreaterThan(0)
+    expect(sampleOf(text, 'meshguard_audit_dropped_total{decision="allow"}')).toBe(0)
     expect(sampleOf(text, 'process_resident_memory_bytes')).toBeGreaterThan(1e6)
   })
 
@@ -39,7 +40,7 @@ describe('/metrics', () => {
     const [one, other] = [await start(), await start()]
     const { token } = await one.createAgent()
     await one.fetch('/proxy/check', { headers: { authorization: `Bearer ${token}`, 'x-meshguard-action': 'read:a' } })
-    expect(await (await metricsOf(other)).text()).not.toContain('decision="allow"')
+    expect(await (await metricsOf(other)).text()).not.toContain('meshguard_decisions_total{')
   })
 
   test('is for this machine, and not for who comes through a proxy on it', async () => {

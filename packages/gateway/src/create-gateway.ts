@@ -9,7 +9,7 @@ import { openAdminToken } from './identity/admin-token.js'
 import { createIdentity } from './identity/create-identity.js'
 import { createKeys } from './identity/create-keys.js'
 import { makePrivateFolder } from './identity/private-file.js'
-import { createMetrics } from './metrics.js'
+import { countLosses, createMetrics } from './metrics.js'
 import { createPolicyRegistry } from './policies/policy-registry.js'
 import { createHttpServer, type Listening } from './server.js'
 import type { GatewayEnv, Services } from './services.js'
@@ -125,6 +125,7 @@ async function openServices(
   closers.push(() => policies.close())
   const audit = await createAuditLog({ store, keys, config, log, metrics, now })
   closers.push(() => audit.close())
+  countLosses(metrics, audit)
   const guard = createGuard({ source: fromPolicies(policies, { limiter: store.limiter }), mode: config.mode })
   const { digest, made } = await openAdminToken({ config, store, log, onAdminToken })
   const identity = createIdentity({ store, keys, log, now, adminTokenDigest: digest })

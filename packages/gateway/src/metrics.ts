@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { AuditLog } from './audit/audit-log.js'
 
 /** What is counted. Names begin with `meshguard_`. */
 export interface Metrics {
@@ -61,6 +62,20 @@ export function createMetrics(): Metrics {
       statuses[Math.floor(status / 100) - 1]?.observe(seconds)
     },
   }
+}
+
+/** Counts what the audit log has lost, which it can with `AUDIT_MODE=async` alone. */
+export function countLosses({ registry }: Metrics, audit: Pick<AuditLog, 'dropped'>): void {
+  new Gauge({
+    name: 'meshguard_audit_dropped_total',
+    help: 'Entries that were lost, by the decision that they were of',
+    labelNames: ['decision'],
+    registers: [registry],
+    collect() {
+      this.set({ decision: 'allow' }, audit.dropped.allowed)
+      this.set({ decision: 'deny' }, audit.dropped.denied)
+    },
+  })
 }
 
 /** Read when somebody asks, and only then. */

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
+import { databaseUrlProblem } from './store/open-store.js'
 import { parseDuration, parseSize } from './units.js'
 
 /** What one setting may be, in words and as a schema. */
@@ -72,9 +73,9 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
   },
   databaseUrl: {
     variable: 'DATABASE_URL',
-    expected: 'sqlite:<path of a file> or postgres://…',
+    expected: 'sqlite:./path/to/file.db, sqlite:/absolute/path.db or postgres://…',
     secret: true,
-    schema: z.string().regex(/^(?:sqlite:.+|postgres(?:ql)?:\/\/.+)$/),
+    schema: z.string().refine((url) => /^postgres(?:ql)?:\/\/./.test(url) || databaseUrlProblem(url) === undefined),
   },
   policiesDir: { variable: 'POLICIES_DIR', expected: 'the path of a folder', schema: path },
   dataDir: { variable: 'DATA_DIR', expected: 'the path of a folder', schema: path },
