@@ -6,7 +6,7 @@
  */
 import { spawnSync } from 'node:child_process'
 
-const TESTS = ['test/adapters', 'test/vectors', 'test/loader', 'test/tokens']
+const TESTS = ['adapters', 'vectors', 'loader', 'tokens', 'stores', 'sources', 'client'].map((name) => `test/${name}`)
 const versions = process.argv.slice(2)
 
 for (const version of versions.length > 0 ? versions : ['24']) {
