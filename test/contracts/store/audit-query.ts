@@ -203,15 +203,19 @@ export const auditQuery: readonly StoreCase[] = [
     },
   },
   {
-    title: 'finds what is rare in a long log, in both orders',
+    title: 'finds what is rare in a long log, in both orders, and counts all of it',
     async run({ store }, assert) {
       const rare = new Set([3, 20_000, 20_001, 44_999])
-      const rows = numbers(1, 45_000).map((n) => row(n, rare.has(n) ? { agentId: 'rare' } : {}))
+      const rows = numbers(1, 45_000).map((n) =>
+        row(n, rare.has(n) ? { agentId: 'rare', decision: 'deny', code: 'denied' } : {}),
+      )
       for (let i = 0; i < rows.length; i += 5000) await append(store, rows.slice(i, i + 5000))
       assert.equal(await sequences(store, { agentId: 'rare' }), [...rare].reverse())
       assert.equal(await walk(store, { agentId: 'rare', limit: 1, order: 'oldest' }), [...rare])
       assert.equal(await sequences(store, { traceId: 'trace-2' }), [2])
       assert.equal(await sequences(store, { traceId: 'none' }), [])
+      const topDenied = [{ action: 'read:contacts', count: 4 }]
+      assert.equal(await store.audit.stats(0), { allowed: 44_996, denied: 4, topDenied })
     },
   },
   {

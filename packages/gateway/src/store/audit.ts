@@ -7,7 +7,7 @@ import type { AuditFilter, AuditRow, AuditStore } from './store.js'
 /** The sort key of the log. */
 type AuditPosition = readonly [timestamp: number, sequence: number, writer: string]
 
-/** Rows looked at by one statement of a filtered search. Whatever else wants to read goes in between. */
+/** Rows looked at by one statement, so that none keeps a thread of the database from the others for long. */
 const BLOCK = 20_000
 const MAX_STARS = 4
 const TOP_DENIED = 10
@@ -108,28 +108,32 @@ export function auditStore(read: Kysely<Schema>, write: Kysely<Schema>): Omit<Au
       })
     },
 
-    async stats(since) {
-      const decisions = read.selectFrom('audit').where('timestamp', '>=', since).where('code', '<>', 'administered')
-      const counts = await decisions
-        .select(['decision', ({ fn }) => fn.countAll<number>().as('count')])
-        .groupBy('decision')
-        .execute()
-      const topDenied = await decisions
-        .select(['action', ({ fn }) => fn.countAll<number>().as('count')])
-        .where('decision', '=', 'deny')
-        .groupBy('action')
-        .orderBy('count', 'desc')
-        .orderBy('action')
-        .limit(TOP_DENIED)
-        .execute()
-      const count = (decision: string) => Number(counts.find((one) => one.decision === decision)?.count ?? 0)
-      return {
-        allowed: count('allow'),
-        denied: count('deny'),
-        topDenied: topDenied.map((one) => ({ action: one.action, count: Number(one.count) })),
-      }
-    },
+    stats: (since) => stats(read, since),
   }
+}
+
+/** Counts by decision and action, a block at a time. */
+async function stats(read: Kysely<Schema>, since: number): ReturnType<AuditStore['stats']> {
+  const counts = { allow: 0, deny: 0 }
+  const denied = new Map<string, number>()
+  const range: AuditFilter = { from: since }
+  let after: AuditPosition | undefined
+  do {
+    const end = await endOfBlock(read, range, after)
+    const rows = await upTo(inRange(read, range, after), range, end)
+      .select(['decision', 'action', ({ fn }) => fn.countAll<number>().as('count')])
+      .where('code', '<>', 'administered')
+      .groupBy(['decision', 'action'])
+      .execute()
+    for (const { decision, action, count } of rows) {
+      counts[decision as keyof typeof counts] += Number(count)
+      if (decision === 'deny') denied.set(action, (denied.get(action) ?? 0) + Number(count))
+    }
+    after = end
+  } while (after !== undefined)
+  const topDenied = [...denied].map(([action, count]) => ({ action, count }))
+  topDenied.sort((a, b) => b.count - a.count || (a.action < b.action ? -1 : 1))
+  return { allowed: counts.allow, denied: counts.deny, topDenied: topDenied.slice(0, TOP_DENIED) }
 }
 
 /** The first rows that fit, at most so many. What is filtered is looked through a block at a time. */
@@ -154,14 +158,18 @@ const KEY = ['timestamp', 'sequence', 'writer'] as const
 type AuditQuery<O = object> = SelectQueryBuilder<Schema, 'audit', O>
 
 /** The log in order, in a range of time and from after a position. */
-function log(read: Kysely<Schema>, { from, to, order }: AuditFilter, after: AuditPosition | undefined): AuditQuery {
-  const [direction, beyond] = order === 'oldest' ? (['asc', '>'] as const) : (['desc', '<'] as const)
+function log(read: Kysely<Schema>, filter: AuditFilter, after: AuditPosition | undefined): AuditQuery {
+  let query = inRange(read, filter, after)
+  for (const column of KEY) query = query.orderBy(column, filter.order === 'oldest' ? 'asc' : 'desc')
+  return query
+}
+
+function inRange(read: Kysely<Schema>, { from, to, order }: AuditFilter, after: AuditPosition | undefined): AuditQuery {
   let query: AuditQuery = read.selectFrom('audit')
-  for (const column of KEY) query = query.orderBy(column, direction)
   if (from !== undefined) query = query.where('timestamp', '>=', from)
   if (to !== undefined) query = query.where('timestamp', '<', to)
-  if (after !== undefined) query = query.where(({ eb, refTuple, tuple }) => eb(refTuple(...KEY), beyond, tuple(...after)))
-  return query
+  if (after === undefined) return query
+  return query.where(({ eb, refTuple, tuple }) => eb(refTuple(...KEY), order === 'oldest' ? '>' : '<', tuple(...after)))
 }
 
 function upTo(query: AuditQuery, { order }: AuditFilter, end: AuditPosition | undefined): AuditQuery {

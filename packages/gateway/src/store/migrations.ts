@@ -13,16 +13,17 @@ const MIGRATIONS: readonly Migration[] = [firstSchema]
  * Brings the database to the schema of this release, in one transaction.
  *
  * @returns the versions before and after; 0 is an empty database.
- * @throws Error when the database was written by a newer release, which is left as it is.
+ * @throws Error when the database was written by a newer release or by another program; it is left as it is.
  */
 export async function migrate(db: Kysely<Schema>): Promise<{ from: number; to: number }> {
   const to = MIGRATIONS.length
   return db.transaction().execute(async (trx) => {
+    await assertOurs(trx)
     await trx.schema.createTable('schema_version').ifNotExists().addColumn('version', 'integer', notNull).execute()
     const from = (await trx.selectFrom('schema_version').select('version').executeTakeFirst())?.version ?? 0
     if (from > to) {
       throw new Error(
-        `The database was written by a newer release (schema ${from}; this release knows ${to}): ` +
+        `DATABASE_URL: the database was written by a newer release (schema ${from}; this release knows ${to}): ` +
           'start that release, or restore a backup that is older than it',
       )
     }
@@ -33,6 +34,13 @@ export async function migrate(db: Kysely<Schema>): Promise<{ from: number; to: n
     }
     return { from, to }
   })
+}
+
+/** @throws Error when there are tables, but not those of a gateway. */
+async function assertOurs(trx: Transaction<Schema>): Promise<void> {
+  const tables = await trx.introspection.getTables()
+  if (tables.length === 0 || tables.some(({ name }) => name === 'schema_version')) return
+  throw new Error(`DATABASE_URL: the database belongs to another program (it has a table "${tables[0]?.name}")`)
 }
 
 const notNull = (column: ColumnDefinitionBuilder) => column.notNull()

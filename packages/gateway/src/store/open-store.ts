@@ -34,7 +34,8 @@ export function databaseUrlProblem(databaseUrl: string): string | undefined {
   }
   if (!databaseUrl.startsWith('sqlite:')) return 'DATABASE_URL must be sqlite:./path/to/file.db, or sqlite:/absolute/path.db'
   const path = pathOf(databaseUrl)
-  if (path === '' || path.includes('\0')) return 'DATABASE_URL names no file; write sqlite:./path/to/file.db'
+  if (path === '' || path.endsWith('/') || path.includes('\0'))
+    return 'DATABASE_URL names no file; write sqlite:./path/to/file.db'
   if (path.startsWith('//')) return 'DATABASE_URL names a host; write sqlite:./path/to/file.db, or sqlite:///absolute/path.db'
   return undefined
 }
@@ -57,9 +58,10 @@ export async function openStore(databaseUrl: string, { log }: OpenStoreOptions):
   const readers = inMemory ? writers : new SqlitePool(path, READERS)
   const write = new Kysely<Schema>({ dialect: sqliteDialect(writers) })
   const read = inMemory ? write : new Kysely<Schema>({ dialect: sqliteDialect(readers) })
-  const close = async () => {
-    await readers.close()
-    await writers.close()
+  let closing: Promise<void> | undefined
+  const close = () => {
+    closing ??= closeAll(readers, writers, log)
+    return closing
   }
   try {
     const { from, to } = await migrate(write)
@@ -79,6 +81,18 @@ export async function openStore(databaseUrl: string, { log }: OpenStoreOptions):
     ping: () => writers.transaction('process', async () => {}),
     close,
   }
+}
+
+/** Closes everything; what is in the log beside the file goes into the file first, so that it can be copied by itself. */
+async function closeAll(readers: SqlitePool, writers: SqlitePool, log: Logger): Promise<void> {
+  if (readers !== writers) await readers.close()
+  try {
+    const connection = await writers.acquire()
+    await connection.exec('pragma wal_checkpoint(truncate)').finally(() => writers.release(connection))
+  } catch (error) {
+    log.warn({ err: error }, 'the database is closed without a checkpoint; its -wal file belongs to it')
+  }
+  await writers.close()
 }
 
 function settings(read: Kysely<Schema>, write: Kysely<Schema>): Store['settings'] {

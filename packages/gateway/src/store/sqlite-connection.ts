@@ -1,6 +1,7 @@
+import { setTimeout } from 'node:timers/promises'
 import type { CompiledQuery, DatabaseConnection, QueryResult } from 'kysely'
 import Database from 'libsql/promise'
-import { failureOf, isBroken } from './sqlite-errors.js'
+import { failureOf, isBroken, isLocked } from './sqlite-errors.js'
 
 /** A statement that is prepared once and run many times. */
 export interface Statement {
@@ -10,9 +11,15 @@ export interface Statement {
   all(parameters: readonly unknown[]): Promise<Record<string, unknown>[]>
 }
 
-/** Set on every connection. LIKE as PostgreSQL has it; a lock is waited for on a thread of the library, never on this one. */
+/** How long a lock of another process is waited for. */
+const LOCK_WAIT_MS = 2000
+
+/**
+ * Set on every connection. LIKE as PostgreSQL has it. SQLite itself does not wait for a lock: it would sleep on a thread of the
+ * library, which has as few as the machine has processors, and whoever holds the lock may need it to go on.
+ */
 const PRAGMAS = `
-  pragma busy_timeout = 2000;
+  pragma busy_timeout = 0;
   pragma journal_mode = wal;
   pragma synchronous = full;
   pragma foreign_keys = on;
@@ -96,11 +103,16 @@ export class SqliteConnection implements DatabaseConnection {
     this.#db.close()
   }
 
+  /** Tries again while the database is locked, for two seconds, and in between leaves the thread to whoever holds the lock. */
   async #guarded<T>(run: () => Promise<T>): Promise<T> {
-    try {
-      return await run()
-    } catch (error) {
-      throw this.#failed(error)
+    const deadline = performance.now() + LOCK_WAIT_MS
+    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 50)) {
+      try {
+        return await run()
+      } catch (error) {
+        if (!isLocked(error) || performance.now() > deadline) throw this.#failed(error)
+        await setTimeout(pauseMs)
+      }
     }
   }
 

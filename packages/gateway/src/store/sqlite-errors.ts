@@ -26,6 +26,11 @@ export function failureOf(error: unknown): Error {
   return new UnavailableError(words, { cause: error })
 }
 
+/** Whether the same may work in a moment. */
+export function isLocked(error: unknown): boolean {
+  return /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error))
+}
+
 /** Whether the connection is to be replaced. */
 export function isBroken(error: unknown): boolean {
   return BROKEN.test(codeOf(error instanceof UnavailableError ? error.cause : error))

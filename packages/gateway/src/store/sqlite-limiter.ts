@@ -27,6 +27,7 @@ export function sqliteLimiter(pool: SqlitePool): Limiter {
 
   async function takeAll(takes: readonly Take[]): Promise<Taken[]> {
     return pool.transaction('process', async (connection) => {
+      await sweep(connection, (takes[0] as Take).now)
       const levels = await readLevels(connection, takes)
       const changed = new Map<string, Level>()
       const view = {
@@ -42,12 +43,11 @@ export function sqliteLimiter(pool: SqlitePool): Limiter {
     })
   }
 
-  async function sweep(now: number): Promise<void> {
-    if (now - sweptAt < SWEEP_EVERY_MS && now >= sweptAt) return
+  /** Removes, once a minute, the buckets that have been empty for a minute, which a request that comes late may still count on. */
+  async function sweep(connection: SqliteConnection, now: number): Promise<void> {
+    if (Math.abs(now - sweptAt) < SWEEP_EVERY_MS) return
+    await connection.all(SWEEP, [now - SWEEP_EVERY_MS])
     sweptAt = now
-    await pool.transaction('process', async (connection) => {
-      await connection.all(SWEEP, [now])
-    })
   }
 
   async function run(): Promise<void> {
@@ -59,7 +59,6 @@ export function sqliteLimiter(pool: SqlitePool): Limiter {
         takes.forEach((take, i) => {
           take.resolve(taken[i] as Taken)
         })
-        await sweep((takes[0] as Take).now)
       } catch (error) {
         for (const take of takes) take.reject(error)
       }
