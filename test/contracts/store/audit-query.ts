@@ -211,6 +211,7 @@ export const auditQuery: readonly StoreCase[] = [
       )
       for (let i = 0; i < rows.length; i += 5000) await append(store, rows.slice(i, i + 5000))
       assert.equal(await sequences(store, { agentId: 'rare' }), [...rare].reverse())
+      assert.equal(await sequences(store, { agentId: 'rare', order: 'oldest' }), [...rare])
       assert.equal(await walk(store, { agentId: 'rare', limit: 1, order: 'oldest' }), [...rare])
       assert.equal(await sequences(store, { traceId: 'trace-2' }), [2])
       assert.equal(await sequences(store, { traceId: 'none' }), [])
