@@ -177,6 +177,37 @@ describe('the stream of the audit log', () => {
     expect(blocks).toEqual([{}, {}, {}, {}])
   })
 
+  it('ends once the caller may not read any more although there is always news', async () => {
+    const { audit } = world.services
+    await audit.append({
+      traceId: 'trace-busy',
+      action: 'read:contacts',
+      decision: 'allow',
+      code: 'allowed',
+      mode: 'enforce',
+      source: 'test',
+    })
+    const { items } = await audit.query({})
+    const page = Array.from({ length: 100 }, () => items[0])
+    const busy = new Proxy(audit, {
+      get: (target, name) => (name === 'after' ? async () => page : Reflect.get(target, name)),
+    })
+    const response = await streamAudit(
+      { ...world.services, audit: busy },
+      {
+        filter: {},
+        keepAliveMs: 1,
+        stillMay: async () => {
+          throw new AuthenticationError('The service token is revoked')
+        },
+      },
+    )
+    const stream = new Events(response)
+    let isEnded = false
+    for (let i = 0; i < 20_000 && !isEnded; i++) isEnded = (await stream.next()) === undefined
+    expect(isEnded).toBe(true)
+  })
+
   it('listens for nobody once its reader is gone', async () => {
     let listeners = 0
     const { audit } = world.services

@@ -42,6 +42,7 @@ export async function streamAudit(services: Services, options: StreamOptions): P
     const unsubscribe = audit.subscribe(() => news.tell())
     try {
       yield opening(last)
+      let due = performance.now() + keepAliveMs
       while (!ended.aborted) {
         const entries = await audit.after(last, PAGE)
         if (entries === undefined) return log.warn({ last }, 'a stream of the audit log ended: retention overtook it')
@@ -51,9 +52,12 @@ export async function streamAudit(services: Services, options: StreamOptions): P
           .map(eventOf)
           .join('')
         if (text !== '') yield text
-        if (entries.length === PAGE || (await news.within(keepAliveMs))) continue
+        // However much is told meanwhile, a sign of life is due: a busy log is no reason not to ask whether the caller still may.
+        const left = due - performance.now()
+        if (left > 0 && (entries.length === PAGE || (await news.within(left)))) continue
         if (ended.aborted || !(await holds(stillMay))) return
         yield opening(last)
+        due = performance.now() + keepAliveMs
       }
     } finally {
       unsubscribe()
