@@ -1,8 +1,15 @@
-/** The load of the gateway's benchmark: 64 connections for some seconds. Prints how many were answered, and the times in ms. */
+/** The load of the gateway's benchmarks: some connections for some seconds. Prints how many were answered, and the times in ms. */
 import autocannon from 'autocannon'
 
-const [url, token, seconds] = process.argv.slice(2)
-const headers = { authorization: `Bearer ${token}`, 'x-meshguard-action': 'read:bench' }
-const result = await autocannon({ url: `${url}/proxy/check`, connections: 64, duration: Number(seconds), headers })
+const [url, token, seconds, path = '/proxy/check', connections = '64'] = process.argv.slice(2)
+const headers = { authorization: `Bearer ${token}` }
+const result = await autocannon({
+  url: url + path,
+  connections: Number(connections),
+  duration: Number(seconds),
+  headers: path === '/proxy/check' ? { ...headers, 'x-meshguard-action': 'read:bench' } : headers,
+})
 const { p50, p99 } = result.latency
-console.log(JSON.stringify({ refused: result.non2xx + result.errors, perSecond: result['2xx'] / result.duration, p50, p99 }))
+const answered = result['2xx']
+const refused = result.non2xx + result.errors
+console.log(JSON.stringify({ answered, refused, perSecond: answered / result.duration, p50, p99 }))

@@ -1,7 +1,7 @@
 /**
- * One server of the check benchmark: `node` and `hono` answer a constant, `exchange` answers checks without deciding anything,
- * `gateway` is the real one with a durable audit log and 1 000 rules. Tells its parent where it listens and with which tokens,
- * and, when asked, the CPU time it has used.
+ * One server of the gateway's benchmarks: `node` and `hono` answer a constant, `exchange` answers checks without deciding anything,
+ * `gateway` is the real one with a durable audit log and 1 000 rules, `kilobyte` an upstream of proxies, and `pipe` the least that
+ * a proxy can be. Tells its parent where it listens and with which tokens, and, when asked, the CPU time and memory it has used.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { policiesOf } from './workload.mjs'
 
-const [kind] = process.argv.slice(2)
+const [kind, proxyTarget, auditMode] = process.argv.slice(2)
 const ADMIN_TOKEN = 'bench-admin-token-0123456789abcdef0123456789'
 const CONSTANT = JSON.stringify({
   allowed: true,
@@ -48,16 +48,44 @@ const servers = {
     })
     return { url: await listening(server), token: 'agent-token', service: 'msvc_bench' }
   },
+  async kilobyte() {
+    const body = JSON.stringify({ text: 'x'.repeat(1012) })
+    const headers = { ...JSON_TYPE, 'content-length': body.length }
+    return { url: await listening(createServer((_request, response) => response.writeHead(200, headers).end(body))) }
+  },
+  async pipe() {
+    const { Pool } = await import('undici')
+    const pool = new Pool(proxyTarget)
+    const pipe = ({ url, method, rawHeaders }, response) => {
+      const headers = rawHeaders.filter((_, i) => !/^(host|connection)$/i.test(rawHeaders[i - (i % 2)]))
+      pool.dispatch(
+        { path: url, method, headers },
+        {
+          onRequestStart() {},
+          onResponseStart: (_controller, status, received) => response.writeHead(status, received),
+          onResponseData: (_controller, chunk) => response.write(chunk),
+          onResponseEnd: () => response.end(),
+          onResponseError: () => response.destroy(),
+        },
+      )
+    }
+    return { url: await listening(createServer(pipe)) }
+  },
   async gateway() {
     const { createGateway } = await import('@meshguard/gateway')
     const folder = mkdtempSync(join(tmpdir(), 'meshguard-bench-'))
     process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-    const policies = [{ name: 'bench', rules: [{ effect: 'allow', actions: ['read:bench'] }] }, ...policiesOf(1000, false)]
+    const policies = [
+      { name: 'bench', rules: [{ effect: 'allow', actions: ['read:bench', 'read:things'] }] },
+      ...policiesOf(1000, false),
+    ]
     const gateway = await createGateway({
       port: 0,
       dataDir: join(folder, 'data'),
       adminToken: ADMIN_TOKEN,
       logLevel: 'silent',
+      ...(proxyTarget === undefined ? {} : { proxy: { target: proxyTarget } }),
+      ...(auditMode === undefined ? {} : { auditMode }),
     })
     const { url } = await gateway.listen()
     const admin = async (method, path, body) => {
@@ -80,6 +108,6 @@ function itemOf({ action, traceId }) {
 process.send(await servers[kind]())
 process.on('message', () => {
   const { user, system } = process.cpuUsage()
-  process.send({ cpuUs: user + system })
+  process.send({ cpuUs: user + system, rss: process.memoryUsage.rss() })
 })
 process.on('disconnect', () => process.exit(0))

@@ -6,6 +6,7 @@
  *   npm run bench -- decide           decisions in process: decide, unseen
  *   npm run bench -- routes express   protected routes of one framework
  *   npm run bench -- check            checks over HTTP: fromGateway beside undici, /proxy/check beside constant answers
+ *   npm run bench -- proxy            the gateway's proxy beside a bare undici pipe, and memory over many checks
  *
  * MESHGUARD_ROUNDS (default 5) and MESHGUARD_PAIRS (default 15) set how often, MESHGUARD_SECONDS (default 3) how long a pair's
  * half takes.
@@ -15,6 +16,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { promisify } from 'node:util'
 import { benchCheck } from './check.mjs'
+import { benchProxy } from './proxy.mjs'
 
 const run = promisify(execFile)
 const here = (name) => new URL(name, import.meta.url).pathname
@@ -165,6 +167,9 @@ if (name === 'unseen') results.unseen = await benchUnseen()
 if (name === 'all' || name === 'routes') results.routes = await benchRoutes(only === undefined ? FRAMEWORKS : [only])
 if (name === 'all' || name === 'check') {
   results.check = await benchCheck({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
+}
+if (name === 'all' || name === 'proxy') {
+  results.proxy = await benchProxy({ rounds: ROUNDS, seconds: Number(SECONDS), onTwoCores: ON_TWO_CORES, say })
 }
 mkdirSync(here('results/'), { recursive: true })
 writeFileSync(here(`results/${name}.json`), JSON.stringify(results, null, 2))
