@@ -393,3 +393,54 @@ describe('The configuration of a proxy', () => {
     })
   })
 })
+
+describe('A path in capitals', () => {
+  const SECRETS = {
+    name: 'secrets',
+    rules: [
+      { effect: 'deny', actions: ['*:admin', '*:admin/*'] },
+      { effect: 'allow', actions: ['read:*'] },
+    ],
+  }
+  const OWN = {
+    name: 'own',
+    rules: [{ effect: 'allow', actions: ['read:userProfiles'] }],
+  }
+  const target = () => ({ proxy: { target: upstream.origin } })
+
+  test.each(['/ADMIN', '/Admin/keys', '/%41dmin', '/API/admin', '/api/V1/admiN'])(
+    'is denied by the rule for small letters, as the upstream may take them for the same: %s',
+    async (path) => {
+      await withGateway({ policies: [SECRETS], ...target() }, async (own, headers) => {
+        const answer = await own.fetch(`/proxy${path}`, { headers })
+        expect(answer.status).toBe(403)
+        expect(await answer.json()).toMatchObject({ code: 'denied', policy: 'secrets' })
+        expect(upstream.received).toEqual([])
+      })
+    },
+  )
+
+  test('is denied by the rule for an agent on whose behalf another one acts', async () => {
+    const forTagged = { ...SECRETS, appliesTo: { tags: ['guest'] } }
+    const forOthers = { name: 'others', rules: [{ effect: 'allow', actions: ['read:*'] }] }
+    await withGateway({ policies: [forTagged, forOthers], ...target() }, async (own) => {
+      const root = await own.createAgent({ id: 'root', tags: ['guest'] })
+      const leaf = await own.createAgent({ id: 'leaf' })
+      const body = { from: root.id, to: leaf.id, actions: ['read:*'], expiresIn: '1h' }
+      const { token } = await (await own.admin('POST', '/admin/delegations', body)).json()
+      const ask = (path: string, by: string) => own.fetch(`/proxy${path}`, { headers: { authorization: `Bearer ${by}` } })
+      expect((await ask('/Admin', leaf.token)).status).toBe(200)
+      upstream.received.length = 0
+      const answer = await ask('/Admin', token)
+      expect([answer.status, answer.headers.get('x-meshguard-agent-id')]).toEqual([403, leaf.id])
+      expect(upstream.received).toEqual([])
+    })
+  })
+
+  test('needs no rule for small letters to be allowed', async () => {
+    await withGateway({ policies: [OWN], ...target() }, async (own, headers) => {
+      expect((await own.fetch('/proxy/userProfiles', { headers })).status).toBe(200)
+      expect((await own.fetch('/proxy/userprofiles', { headers })).status).toBe(403)
+    })
+  })
+})

@@ -94,6 +94,11 @@ export interface Asked {
    * the decision names it if it was refused. The entry holds both.
    */
   readonly declared?: Pick<DecisionRequest, 'action' | 'resource' | 'context'> | undefined
+  /**
+   * Another spelling of the request, which whoever serves it may take for the same. It is asked first and consumes nothing: a
+   * rule that denies it denies the request, and that no rule allows it says nothing.
+   */
+  readonly spelled?: Pick<DecisionRequest, 'action' | 'resource' | 'request'> | undefined
   /** For the audit entry: `method`, `route`, `path` and `ip` are its `request`; other members are its own (`claimed`, a batch's note…). */
   readonly entry?: Readonly<Record<string, unknown>> | undefined
 }

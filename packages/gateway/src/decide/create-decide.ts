@@ -42,9 +42,30 @@ function narrowingGuard({ policies, guard }: Parts): Guard | undefined {
 const UNCOUNTED: Taken = Object.freeze({ ok: true, retryAfter: 0 })
 
 function answer(guard: Guard, narrowing: Guard | undefined, asked: Asked): Decision | Promise<Decision> {
-  const { refuse, declared } = asked
+  const { refuse, spelled } = asked
   const request = requestOf(asked)
   if (refuse !== undefined) return guard.refuse(request, refuse.code, refuse.reason)
+  if (spelled === undefined || narrowing === undefined) return ask(guard, narrowing, asked, request)
+  return deniedAs(narrowing, asked, request).then((denied) => denied ?? ask(guard, narrowing, asked, request))
+}
+
+/** The denial of a rule, to any agent of the chain, of the other spelling; it names the request as it was sent. */
+async function deniedAs(narrowing: Guard, { who, spelled }: Asked, request: DecisionRequest): Promise<Decision | undefined> {
+  if (who === undefined || spelled === undefined) return undefined
+  for (const agent of [...(who.chain ?? []).map(({ from }) => from), who.agent]) {
+    const decision = await narrowing.decide({ ...request, ...spelled, agent, delegation: undefined })
+    if (decision.code !== 'denied') continue
+    return { ...decision, agentId: who.agent.id, action: request.action, resource: request.resource }
+  }
+  return undefined
+}
+
+function ask(
+  guard: Guard,
+  narrowing: Guard | undefined,
+  { declared }: Asked,
+  request: DecisionRequest,
+): Decision | Promise<Decision> {
   if (declared === undefined || narrowing === undefined) return guard.decide(request)
   const { action, resource = request.resource, context = request.context } = declared
   const narrowed = narrowing.decide({ ...request, action, resource, context })

@@ -29,6 +29,8 @@ interface Asking {
   readonly target: CanonicalTarget
   /** `undefined` is unmapped. */
   readonly does: ProxyAction | undefined
+  /** What it does for an upstream to which capitals and small letters of a path are the same; absent where that is `does`. */
+  readonly spelled?: ProxyAction | undefined
 }
 
 /**
@@ -79,14 +81,21 @@ function answered(c: Context<GatewayEnv>, status: number): Response {
 }
 
 /** What a request does, or why that cannot be told. */
-function read({ actionOf }: Proxy, c: Context<GatewayEnv>): Asking | { readonly problem: string } {
+function read({ actionOf, services }: Proxy, c: Context<GatewayEnv>): Asking | { readonly problem: string } {
   const { url = '', method = '' } = c.env.incoming
+  const { routes } = services.config.proxy
   const target = readTarget(url)
   if ('problem' in target) return target
   if (isCheck(target)) return { problem: 'The check is GET /proxy/check, spelled exactly so and without a query' }
   const does = actionOf(method, target.segments)
   if (does !== undefined && does.resource === undefined) return { problem: 'A parameter of the path is too long or malformed' }
-  return { target, does }
+  return { target, does, spelled: routes === undefined ? inSmallLetters(actionOf, method, target.segments) : undefined }
+}
+
+/** Many servers, Express among them, find the handler of `/admin` for `/Admin` too. Only a path that has capitals is read again. */
+function inSmallLetters(actionOf: ActionOf, method: string, segments: readonly string[]): ProxyAction | undefined {
+  const small = segments.map((segment) => segment.toLowerCase())
+  return small.every((segment, i) => segment === segments[i]) ? undefined : actionOf(method, small)
 }
 
 /** Whether an upstream, or a reader of a log, might take a path for the check. */
@@ -108,11 +117,12 @@ function questionOf(
   const { incoming } = c.env
   const { method = '', url = '', headers } = incoming
   const { traceId, ip } = c.var
-  const does = 'problem' in asking ? undefined : asking.does
+  const { does, spelled } = 'problem' in asking ? NOTHING : asking
   const info = { method: method === 'HEAD' ? 'GET' : method, route: does?.route ?? '', ip }
   const asked: Asked = {
     who,
     refuse: refuse ?? refusalOf(asking),
+    spelled: spelled && { action: spelled.action, resource: spelled.resource, request: { ...info, route: spelled.route } },
     request: { action: does?.action ?? '', resource: does?.resource, request: info, traceId },
     entry: { method, path: pathIn(url), ip },
   }
@@ -122,6 +132,8 @@ function questionOf(
   const isDeclared = action !== does.action || resource !== does.resource || context !== undefined
   return isDeclared ? { ...asked, declared: { action, resource, context } } : asked
 }
+
+const NOTHING: Pick<Asking, 'does' | 'spelled'> = { does: undefined }
 
 function refusalOf(asking: ReturnType<typeof read>): Asked['refuse'] {
   if ('problem' in asking) return { code: 'invalid_action', reason: asking.problem }
