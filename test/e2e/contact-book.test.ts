@@ -229,7 +229,7 @@ describe('a contact book that cannot start', () => {
 
 it('is what npm start runs', () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
-  expect(scripts.start).toBe('tsc -b examples/contact-book && node examples/contact-book/dist/main.js')
+  expect(scripts.start).toBe('tsc -b examples/contact-book packages/cli && node examples/contact-book/dist/main.js')
 })
 
 async function inTurn(lines: readonly string[]): Promise<Ended[]> {
