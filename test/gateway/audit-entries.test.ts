@@ -43,7 +43,7 @@ describe('an entry of the audit log', () => {
       { ...plain, resource: 'contacts/€', metadata: { b: [1, { d: 1e21, c: null }], a: 0.1 } },
       1000,
     )
-    expect(entry.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4/)
+    expect(entry.id).toMatch(/^00000000-03e8-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
     expect(entry.timestamp).toBe('1970-01-01T00:00:01.000Z')
     expect(text).toBe(
       `{"action":"read:contacts","agentId":"agent_1","code":"allowed","decision":"allow","id":"${entry.id}",` +
