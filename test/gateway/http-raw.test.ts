@@ -94,6 +94,18 @@ describe('A request is refused before any route for', () => {
     expect(reply.json).toMatchObject({ error: 'bad_request' })
   })
 
+  test('no Host, or an expectation that nobody knows, with a trace ID as on every answer', async () => {
+    const lines = 'X-MeshGuard-Trace-ID: trace-12345678\r\nConnection: close\r\n\r\n'
+    const noHost = await sendRaw(world.port, Buffer.from(`GET /health HTTP/1.1\r\n${lines}`))
+    const expecting = await sendRaw(world.port, Buffer.from(`GET /health HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n${lines}`))
+    expect([noHost.status, expecting.status]).toEqual([400, 417])
+    for (const { headers, json } of [noHost, expecting]) {
+      expect(headers['x-meshguard-trace-id']).toBe('trace-12345678')
+      expect(json).toMatchObject({ traceId: 'trace-12345678' })
+    }
+    expect((await sendRaw(world.port, Buffer.from('GET /health HTTP/1.0\r\n\r\n'))).status).toBe(200)
+  })
+
   test('a Host that no URL can be made of', async () => {
     for (const host of ['a b', 'a/b', '@', 'a@b', '[::1', '%zz']) {
       const reply = await sendRaw(world.port, Buffer.from(`GET /health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`))

@@ -43,6 +43,8 @@ export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewaySer
     requestTimeout: REQUEST_MS,
     connectionsCheckingInterval: CHECK_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    // A missing Host is refused by the app, as Node's own answer would have no trace ID.
+    requireHostHeader: false,
   }
   let closing = false
   const unused = new Set<Socket>()
@@ -61,6 +63,7 @@ export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewaySer
   })
   // Whether the body is wanted is known by who reads it: only then is `100 Continue` sent.
   server.on('checkContinue', onRequest)
+  server.on('checkExpectation', answerExpectation)
   server.on('clientError', answerClientError)
   server.on('upgrade', (incoming, socket) =>
     answerOnSocket(socket, 400, 'Upgrades are not supported', traceIdOf(incoming.headers)),
@@ -107,15 +110,25 @@ async function close(server: Server, graceMs: number): Promise<void> {
 /** The target or Host of a request that no URL can be made of. */
 function answerBadTarget(): Response {
   const traceId = newTraceId()
-  return new Response(bodyOf(400, 'The request target or Host is malformed', traceId), {
-    status: 400,
-    headers: {
-      'content-type': 'application/json; charset=utf-8',
-      'cache-control': 'no-store',
-      'x-meshguard-origin': 'gateway',
-      'x-meshguard-trace-id': traceId,
-    },
-  })
+  const body = bodyOf(400, 'The request target or Host is malformed', traceId)
+  return new Response(body, { status: 400, headers: headersWith(traceId) })
+}
+
+/** An `Expect` that is not `100-continue` (RFC 9110, 10.1.1). */
+function answerExpectation(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  const traceId = traceIdOf(incoming.headers)
+  const body = bodyOf(417, 'The only expectation that is met is 100-continue', traceId)
+  const headers = { ...headersWith(traceId), 'content-length': Buffer.byteLength(body), connection: 'close' }
+  outgoing.writeHead(417, headers).end(body)
+}
+
+function headersWith(traceId: string): Record<string, string> {
+  return {
+    'content-type': 'application/json; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-meshguard-origin': 'gateway',
+    'x-meshguard-trace-id': traceId,
+  }
 }
 
 /** What is not HTTP, is too long or too slow. */
@@ -150,6 +163,7 @@ function answerOnSocket(socket: Duplex, status: number, message: string, traceId
 const ERRORS: Readonly<Record<number, string>> = {
   405: 'method_not_allowed',
   408: 'request_timeout',
+  417: 'expectation_failed',
   431: 'too_many_headers',
 }
 

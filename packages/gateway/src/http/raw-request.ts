@@ -5,12 +5,12 @@ const MAX_HEADERS = 100
 const MAX_PATH = 2048
 
 /**
- * What a request may not be, whatever it asks for: more than 100 headers, a target that is not a path, two Host or
+ * What a request may not be, whatever it asks for: more than 100 headers, a target that is not a path, no Host, two Host or
  * Authorization headers, or one control header twice, in whatever spelling. One pass over the headers as they came.
  *
  * @throws RequestError 400, 401, 414, 431.
  */
-export function checkRawRequest({ url = '', rawHeaders, headers, httpVersionMajor }: IncomingMessage): void {
+export function checkRawRequest({ url = '', rawHeaders, headers, httpVersion, httpVersionMajor }: IncomingMessage): void {
   if (httpVersionMajor !== 1) throw new RequestError(400, 'bad_request', 'The request is not HTTP/1')
   if (rawHeaders.length > 2 * MAX_HEADERS) {
     throw new RequestError(431, 'too_many_headers', `A request has at most ${MAX_HEADERS} headers`)
@@ -19,6 +19,8 @@ export function checkRawRequest({ url = '', rawHeaders, headers, httpVersionMajo
   if (url.charCodeAt(0) !== SLASH || url.includes('#')) {
     throw new RequestError(400, 'bad_request', 'The request target must be a path, and nothing else')
   }
+  if (headers.host === undefined && httpVersion !== '1.0')
+    throw new RequestError(400, 'bad_request', 'The header host is missing')
   if (headers.upgrade !== undefined) throw new RequestError(400, 'bad_request', 'Upgrades are not supported')
   checkDuplicates(rawHeaders)
 }
