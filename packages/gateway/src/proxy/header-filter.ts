@@ -31,6 +31,11 @@ const HELD_BACK: ReadonlySet<string> = new Set([
   'x-real-ip',
   'x-client-ip',
   'true-client-ip',
+  'x-cluster-client-ip',
+  'cf-connecting-ip',
+  'fastly-client-ip',
+  // CGI passes it on as HTTP_PROXY, through which programs then make their own requests (CVE-2016-5385).
+  'proxy',
   'traceparent',
   'tracestate',
   'x-http-method',
