@@ -94,6 +94,15 @@ describe('A request is refused before any route for', () => {
     expect(reply.json).toMatchObject({ error: 'bad_request' })
   })
 
+  test('a transfer coding besides chunked, which would be taken off and forgotten', async () => {
+    const post = (coding: string) => {
+      const lines = [`Transfer-Encoding: ${coding}`, 'Host: a', 'Connection: close', '', '0', '', '']
+      return sendRaw(world.port, Buffer.from(['POST /health HTTP/1.1', ...lines].join('\r\n')))
+    }
+    expect((await post('gzip, chunked')).status).toBe(400)
+    expect((await post('Chunked')).status).toBe(405)
+  })
+
   test('no Host, or an expectation that nobody knows, with a trace ID as on every answer', async () => {
     const lines = 'X-MeshGuard-Trace-ID: trace-12345678\r\nConnection: close\r\n\r\n'
     const noHost = await sendRaw(world.port, Buffer.from(`GET /health HTTP/1.1\r\n${lines}`))

@@ -21,6 +21,10 @@ export function checkRawRequest({ url = '', rawHeaders, headers, httpVersion, ht
   }
   if (headers.host === undefined && httpVersion !== '1.0')
     throw new RequestError(400, 'bad_request', 'The header host is missing')
+  const coding = headers['transfer-encoding']
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    throw new RequestError(400, 'bad_request', 'The only transfer coding that is understood is chunked')
+  }
   if (headers.upgrade !== undefined) throw new RequestError(400, 'bad_request', 'Upgrades are not supported')
   checkDuplicates(rawHeaders)
 }
