@@ -81,7 +81,7 @@ describe('following the audit log', () => {
     scripted.answer((res) => res.destroy())
     expect(await rejection(client.streamAudit().next())).toBeInstanceOf(ConnectionError)
     scripted.answer(events(['a'], 'break'), (res) => res.destroy())
-    const stream = client.streamAudit({}, { timeoutMs: 250 })
+    const stream = client.streamAudit({}, { timeoutMs: 1000 })
     expect((await stream.next()).value).toEqual({ id: 'a' })
     expect(await rejection(stream.next())).toBeInstanceOf(ConnectionError)
     scripted.answer({ status: 401, json: { error: 'unauthorized', message: 'Invalid or expired token' } })

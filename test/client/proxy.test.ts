@@ -115,9 +115,9 @@ describe('a call through the proxy', () => {
     scripted.answer((res) => {
       closed = once(res, 'close')
       res.writeHead(200, { 'x-meshguard-origin': 'upstream' }).write('first')
-      setTimeout(() => res.write('second'), 120)
+      setTimeout(() => res.write('second'), 800)
     })
-    const response = await client.get('/api', { timeoutMs: 60, signal: abort.signal })
+    const response = await client.get('/api', { timeoutMs: 400, signal: abort.signal })
     const reader = (response.body as ReadableStream<Uint8Array>).getReader()
     const text = async () => new TextDecoder().decode((await reader.read()).value)
     expect([await text(), await text()]).toEqual(['first', 'second'])
