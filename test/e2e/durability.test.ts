@@ -123,6 +123,18 @@ describe('a gateway that cannot write', () => {
   }, 60_000)
 })
 
+describe('a second gateway on one database', () => {
+  it('refuses to start, and takes over when the first was killed', async () => {
+    const dataDir = join(folder, 'shared')
+    const first = await start(dataDir)
+    await expect(serve(dataDir)).rejects.toThrow(/Another gateway has the database open\. Stop it first/)
+    expect((await fetch(`${first.url}/health`)).status).toBe(200)
+    first.running.child.kill('SIGKILL')
+    await first.running.ended
+    expect((await fetch(`${(await start(dataDir)).url}/health`)).status).toBe(200)
+  }, 60_000)
+})
+
 describe('an audit log that somebody changed', () => {
   it.each([
     ['edits an entry', `UPDATE audit SET entry = replace(entry, '"allow"', '"deny"') WHERE sequence = 3`, 3],

@@ -8,6 +8,7 @@ import { delegationStore, tokenStore } from './credentials.js'
 import { migrate } from './migrations.js'
 import { policyStore } from './policies.js'
 import type { Schema } from './schema.js'
+import { claimDatabase } from './single-process.js'
 import { sqliteAppend } from './sqlite-audit.js'
 import { sqliteDialect } from './sqlite-dialect.js'
 import { sqliteLimiter } from './sqlite-limiter.js'
@@ -45,7 +46,8 @@ export function databaseUrlProblem(databaseUrl: string): string | undefined {
  *
  * @param databaseUrl `sqlite:./relative/path.db`, `sqlite:/absolute/path.db`, or `sqlite::memory:` for one that lasts as long
  * as this process.
- * @throws Error that names `DATABASE_URL` when it is not supported, or when the database was written by a newer release.
+ * @throws Error that names `DATABASE_URL` when it is not supported, when the database was written by a newer release, or when
+ * another gateway has it open.
  * @throws UnavailableError when the file cannot be opened, or is no database.
  */
 export async function openStore(databaseUrl: string, { log }: OpenStoreOptions): Promise<Store> {
@@ -53,14 +55,14 @@ export async function openStore(databaseUrl: string, { log }: OpenStoreOptions):
   if (problem !== undefined) throw new Error(problem)
   const path = pathOf(databaseUrl)
   const inMemory = path === ':memory:'
-  if (!inMemory) await makeFile(path)
+  const giveUp = inMemory ? () => {} : await claimFile(path)
   const writers = new SqlitePool(path, 1)
   const readers = inMemory ? writers : new SqlitePool(path, READERS)
   const write = new Kysely<Schema>({ dialect: sqliteDialect(writers) })
   const read = inMemory ? write : new Kysely<Schema>({ dialect: sqliteDialect(readers) })
   let closing: Promise<void> | undefined
   const close = () => {
-    closing ??= closeAll(readers, writers, log)
+    closing ??= closeAll(readers, writers, log).finally(giveUp)
     return closing
   }
   try {
@@ -113,6 +115,13 @@ function settings(read: Kysely<Schema>, write: Kysely<Schema>): Store['settings'
 
 function pathOf(databaseUrl: string): string {
   return databaseUrl.slice('sqlite:'.length).replace(/^\/\/(?=\/)/, '')
+}
+
+/** Makes the file, and claims it for this process. */
+async function claimFile(path: string): Promise<() => void> {
+  await makeFile(path)
+  await makeFile(`${path}-claim`)
+  return claimDatabase(`${path}-claim`)
 }
 
 /** Nobody else may read what is in it; SQLite gives the files beside it the same mode. */
