@@ -199,13 +199,21 @@ test('Whatever JSON is read, it is what JSON.parse says, or 400', () => {
   }
   const depthOf = (value: unknown): number =>
     typeof value === 'object' && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0
+  const keysOf = (value: unknown): string[] =>
+    typeof value === 'object' && value !== null
+      ? [...(Array.isArray(value) ? [] : Object.keys(value)), ...Object.values(value).flatMap(keysOf)]
+      : []
   fc.assert(
     fc.property(json.map(write), (text) => {
-      const parsed: unknown = JSON.parse(text)
-      const isFine = depthOf(parsed) <= 8 && !/"(__proto__|constructor|prototype)":/.test(text)
+      const parsed: unknown = JSON.parse(text) // of a key that stands twice the last value is kept, and only that one is read
+      const isFine = depthOf(parsed) <= 8 && !keysOf(parsed).some((key) => /^(__proto__|constructor|prototype)$/.test(key))
       if (isFine) expect(parseJson(text)).toEqual(parsed)
       else expect(() => parseJson(text)).toThrow(expect.objectContaining({ status: 400 }))
     }),
-    { numRuns: Number(process.env['MESHGUARD_RUNS'] ?? 500), interruptAfterTimeLimit: 5000 },
+    {
+      numRuns: Number(process.env['MESHGUARD_RUNS'] ?? 500),
+      interruptAfterTimeLimit: 5000,
+      examples: [['{"":{"__proto__":[]},"":[]}']],
+    },
   )
 })
