@@ -1,4 +1,5 @@
-import { createGuard, documentOf, fromPolicies, parsePolicy } from '@meshguard/core'
+import { createGuard, fromPolicies, parsePolicy } from '@meshguard/core'
+import { documentOf } from '@meshguard/core/policy'
 import { recordingSource } from '@meshguard/core/testing'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'

@@ -1,5 +1,6 @@
 /** What arguments may be, checked when they are read, so that a wrong one is named before anything is done. */
-import { TIER_SPELLINGS, type TrustTier } from '@meshguard/core'
+import type { TrustTier } from '@meshguard/core'
+import { TIER_SPELLINGS } from '@meshguard/core/policy'
 import { InvalidArgumentError, Option } from 'commander'
 
 /** A whole number from `least` on. */

@@ -1,6 +1,7 @@
 import type { PolicyTest } from '@meshguard/client'
-import { type Agent, createGuard, type Explanation, fromPolicies, isAgentId, type Policies } from '@meshguard/core'
+import { type Agent, createGuard, type Explanation, fromPolicies, type Policies } from '@meshguard/core'
 import { lintPolicyFiles } from '@meshguard/core/node'
+import { isAgentId } from '@meshguard/core/policy'
 import { CliError } from './errors.js'
 import { note, plain } from './output.js'
 import type { Session } from './session.js'

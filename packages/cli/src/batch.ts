@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import type { PolicyTest } from '@meshguard/client'
-import { type Issue, isAction, isAgentId, TIER_SPELLINGS, ValidationError } from '@meshguard/core'
+import { type Issue, isAction, ValidationError } from '@meshguard/core'
 import { nearest } from '@meshguard/core/node'
+import { isAgentId, TIER_SPELLINGS } from '@meshguard/core/policy'
 import { type PlacedDocument, parseDocuments } from '@meshguard/core/yaml'
 import { CliError, systemCode } from './errors.js'
 

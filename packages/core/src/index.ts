@@ -4,7 +4,6 @@
  * @module
  */
 export { type DerivableRoute, deriveAction, isAction, type ParameterisedRoute, type Params, resourceOf } from './action.js'
-export { isAgentId, parseTier, TIER_SPELLINGS, TRUST_TIERS } from './agent.js'
 export type * from './audit.js'
 export { auditTo, auditToConsole, boundedSink } from './audit.js'
 export { auditToGateway, type GatewaySinkOptions } from './audit-gateway.js'
@@ -21,13 +20,10 @@ export {
   ValidationError,
 } from './errors.js'
 export { type Check, type CheckOptions, createGuard, type Guard, type GuardOptions } from './guard.js'
-export { type Level, type Levels, takeFrom } from './policy/gcra.js'
 export { createMemoryLimiter, type MemoryLimiterOptions } from './policy/limiter.js'
-export { covers, isPattern, patternProblem } from './policy/pattern.js'
 export { createPolicies } from './policy/policies.js'
 export type * from './policy/policy.js'
-export { definePolicy, parsePolicy, policySchema } from './policy/schema.js'
-export { documentOf } from './policy/write-policy.js'
+export { definePolicy, parsePolicy } from './policy/schema.js'
 export type { Disclose } from './refusal.js'
 export { type FromGatewayOptions, fromGateway, type GatewaySource } from './sources/from-gateway.js'
 export { type FromPoliciesOptions, fromPolicies, type PolicyInput, type PolicySource } from './sources/from-policies.js'
@@ -40,5 +36,4 @@ export {
   type MintAgentTokenOptions,
   mintAgentToken,
 } from './tokens/mint.js'
-export { type TokenClaimsOptions, tokenClaims } from './tokens/token-claims.js'
 export type * from './types.js'

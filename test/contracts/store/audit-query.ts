@@ -1,4 +1,4 @@
-import { covers } from '@meshguard/core'
+import { covers } from '@meshguard/core/policy'
 import fc from 'fast-check'
 import type { AuditFilter, Store } from '../../../packages/gateway/src/store/store.js'
 import { append, errorOf, numbers, row, type StoreCase } from './spec.js'

@@ -1,6 +1,6 @@
 import type { ListedPolicy } from '@meshguard/client'
-import { documentOf } from '@meshguard/core'
 import { lintPolicyFiles } from '@meshguard/core/node'
+import { documentOf } from '@meshguard/core/policy'
 import type { Command } from 'commander'
 import { CliError } from '../errors.js'
 import { note, plain, print, printJson, printTable } from '../output.js'

@@ -1,4 +1,4 @@
-import { isPattern, patternProblem } from '@meshguard/core'
+import { isPattern, patternProblem } from '@meshguard/core/policy'
 import { z } from 'zod'
 import { agentId, duration, limit, opaque, timeInMs, traceId } from './common-schemas.js'
 

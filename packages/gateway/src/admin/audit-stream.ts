@@ -1,4 +1,5 @@
-import { covers, MeshGuardError } from '@meshguard/core'
+import { MeshGuardError } from '@meshguard/core'
+import { covers } from '@meshguard/core/policy'
 import type { AuditEntry } from '../audit/audit-log.js'
 import { badRequest, RequestError } from '../http/errors.js'
 import type { Services } from '../services.js'

@@ -1,5 +1,6 @@
-import { isPattern, parseTier, patternProblem, TIER_SPELLINGS, TRUST_TIERS, type TrustTier } from '@meshguard/core'
+import type { TrustTier } from '@meshguard/core'
 import { isTraceId } from '@meshguard/core/http'
+import { isPattern, parseTier, patternProblem, TIER_SPELLINGS, TRUST_TIERS } from '@meshguard/core/policy'
 import { z } from 'zod'
 import { parseDuration } from '../units.js'
 

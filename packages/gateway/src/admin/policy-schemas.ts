@@ -1,4 +1,5 @@
-import { isAction, policySchema } from '@meshguard/core'
+import { isAction } from '@meshguard/core'
+import { policySchema } from '@meshguard/core/policy'
 import { z } from 'zod'
 import { agentId, tags, tierSpelling, time } from './common-schemas.js'
 

@@ -1,4 +1,5 @@
-import { documentOf, type Issue, type Policy, type PolicyDocument, ValidationError } from '@meshguard/core'
+import { type Issue, type Policy, type PolicyDocument, ValidationError } from '@meshguard/core'
+import { documentOf } from '@meshguard/core/policy'
 import { parsePolicies } from '@meshguard/core/yaml'
 import type { Context } from 'hono'
 import { tooLarge } from '../http/errors.js'

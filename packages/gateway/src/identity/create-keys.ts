@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
-import { mintAgentToken, tokenClaims } from '@meshguard/core'
+import { mintAgentToken } from '@meshguard/core'
+import { tokenClaims } from '@meshguard/core/tokens'
 import { decodeJwt } from 'jose'
 import type { Logger } from 'pino'
 import type { GatewayConfig } from '../config.js'

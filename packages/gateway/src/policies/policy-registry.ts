@@ -1,13 +1,6 @@
-import {
-  createPolicies,
-  documentOf,
-  type Issue,
-  type Policies,
-  type Policy,
-  parsePolicy,
-  ValidationError,
-} from '@meshguard/core'
+import { createPolicies, type Issue, type Policies, type Policy, parsePolicy, ValidationError } from '@meshguard/core'
 import { type LoadedPolicies, loadPolicies } from '@meshguard/core/node'
+import { documentOf } from '@meshguard/core/policy'
 import { conflict, notFound, preconditionFailed } from '../http/errors.js'
 import type { ListedPolicy, PolicyRegistry, Services } from '../services.js'
 import type { StoredPolicy } from '../store/store.js'

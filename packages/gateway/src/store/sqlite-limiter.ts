@@ -1,4 +1,5 @@
-import { type Bucket, type Level, type Limiter, type Taken, takeFrom } from '@meshguard/core'
+import type { Bucket, Limiter, Taken } from '@meshguard/core'
+import { type Level, takeFrom } from '@meshguard/core/policy'
 import type { SqliteConnection } from './sqlite-connection.js'
 import type { SqlitePool } from './sqlite-pool.js'
 
