@@ -306,6 +306,42 @@ describe('retention', () => {
   })
 
   it.each([
+    ['torn behind its age', `substr(entry, 1, instr(entry, '"receivedAt"') + 20)`],
+    ['torn before its age', 'substr(entry, 1, 40)'],
+    ['with an age that is none', `replace(entry, '"receivedAt":"2026', '"receivedAt":"x')`],
+  ])('keeps an entry that is %s until one behind it is old enough, says so, and goes on elsewhere', async (_what, torn) => {
+    const world = await openAuditWorld({ auditRetentionDays: 3 })
+    const ship = (id: string) => {
+      const entry = { ...allowed(`trace-${id}`), id: `shipped-${id}`, timestamp: new Date(0).toISOString() }
+      return world.audit.ship('svc_1', [entry] as never)
+    }
+    await ship('1')
+    world.clock.now += DAY_MS
+    await ship('2')
+    world.clock.now += DAY_MS
+    await ship('3')
+    await fill(world, 1)
+    tamper(world, `update audit set entry = ${torn} where writer = 'svc_1' and sequence = 2`)
+    world.clock.now += 1.5 * DAY_MS
+    const left = async () => (await world.store.audit.scan('svc_1', 0, 10)).map(({ id }) => id)
+    expect(await world.audit.applyRetention()).toBe(1)
+    expect(await left()).toEqual(['shipped-2', 'shipped-3'])
+    expect(world.logged.at(-1)).toMatchObject({ msg: expect.stringMatching(/verify/), writer: 'svc_1', id: 'shipped-2' })
+    world.clock.now += DAY_MS
+    expect(await world.audit.applyRetention()).toBe(3)
+    expect(await left()).toEqual([])
+  })
+
+  it('passes over a thousand entries that cannot be read to one that is old enough', async () => {
+    const world = await openAuditWorld({ auditRetentionDays: 3 })
+    await Promise.all(Array.from({ length: 1100 }, (_, i) => world.audit.append(allowed(`trace-${i}`))))
+    await world.audit.append(allowed('trace-last'))
+    tamper(world, `update audit set entry = '{' where sequence <= 1100`)
+    world.clock.now += 4 * DAY_MS
+    expect(await world.audit.applyRetention()).toBe(1101)
+  })
+
+  it.each([
     ['of more than was signed', 'delete from audit where sequence <= 8'],
     ['that moved', 'delete from audit where sequence <= 8', `update cuts set sequence = 8`],
     ['that is not signed', `update cuts set signature = 'a.b.c'`],
