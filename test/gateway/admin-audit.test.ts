@@ -160,6 +160,9 @@ describe('POST /v1/audit', () => {
       [{ decision: 'alow' }, 'entries.1.decision'],
       [{ code: 'administered' }, 'entries.1.code'],
       [{ action: undefined }, 'entries.1.action'],
+      [{ operator: { name: 'admin token' } }, 'entries.1.operator'],
+      [{ timestamp: new Date(Date.now() + 600_000).toISOString() }, 'entries.1.timestamp'],
+      [{ timestamp: '9999-12-31T23:59:59Z' }, 'entries.1.timestamp'],
     ]
     for (const [more, path] of bad) {
       const { issues } = await json(await ship({ entries: [entry(), entry(more)] }), 400)
@@ -169,6 +172,11 @@ describe('POST /v1/audit', () => {
     await json(await ship('null'), 400)
     await json(await ship('{"entries":'), 400)
     expect(await query('?action=read:shipped&limit=1000')).toEqual(before)
+  })
+
+  it('takes entries of a service whose clock is a little ahead', async () => {
+    const timestamp = new Date(Date.now() + 240_000).toISOString()
+    expect(await json(await ship({ entries: [entry({ timestamp, action: 'read:early' })] }), 202)).toEqual({ accepted: 1 })
   })
 
   it('takes 1000 entries, and 413s more of them or more than 1 MiB', async () => {

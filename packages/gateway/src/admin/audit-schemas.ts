@@ -104,7 +104,7 @@ const CODES = [
   'bypassed',
 ] as const
 
-/** An entry that another service recorded. It cannot pass for a change by an operator: those codes are decisions'. */
+/** An entry that another service recorded. It cannot pass for a change by an operator: it names none, and its codes are decisions'. */
 const shippedEntry = z
   .looseObject({
     id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{7,127}$/, 'expected 8 to 128 of A-Z a-z 0-9 . _ : -'),
@@ -132,6 +132,7 @@ const shippedEntry = z
       })
       .optional(),
     metadata: z.record(z.string(), z.unknown()).optional(),
+    operator: z.never('only the gateway itself records what operators do').optional(),
   })
   .meta({ id: 'ShippedEntry' })
 

@@ -17,6 +17,8 @@ export const OWN_WRITER = 'gateway'
 const HOUR_MS = 3_600_000
 /** Shipped entries of one transaction. */
 const SLICE = 250
+/** How far the clock of a service may be ahead. An entry of a later time would be the newest one of the log for as long. */
+const CLOCK_SKEW_MS = 300_000
 
 /**
  * Opens the audit log: one chain of hashes for this gateway and one for every service that ships entries, each with its end
@@ -121,12 +123,15 @@ function every(ms: number, work: () => Promise<void>, onError: (error: unknown) 
 
 /** Shipped entries, each id once, with who shipped them and when, and those marked whose agent nobody here knows. */
 async function mark({ store, now }: Parts, writer: string, entries: readonly AuditEntry[]): Promise<Prepared[]> {
-  const receivedAt = new Date(now()).toISOString()
+  const received = now()
+  const receivedAt = new Date(received).toISOString()
   const known = new Map<string, boolean>()
   const prepared = new Map<string, Prepared>()
   for (const [i, entry] of entries.entries()) {
-    if (Number.isNaN(Date.parse(entry.timestamp)))
-      throw badRequest('An entry has no valid timestamp', [{ path: `entries.${i}.timestamp`, message: 'expected ISO 8601' }])
+    if (!(Date.parse(entry.timestamp) <= received + CLOCK_SKEW_MS)) {
+      const message = 'expected ISO 8601, and no time to come: is the clock of the sender right?'
+      throw badRequest('An entry has no valid timestamp', [{ path: `entries.${i}.timestamp`, message }])
+    }
     const { agentId } = entry
     if (agentId !== undefined && !known.has(agentId)) known.set(agentId, (await store.agents.get(agentId)) !== undefined)
     const unknownAgent = agentId !== undefined && known.get(agentId) === false ? true : undefined
