@@ -61,6 +61,8 @@ export interface PolicyRegistry {
   delete(name: string, ifRevision?: number): Promise<void>
   /** What is wrong with the folder just now; the last good set is in force meanwhile. */
   problem(): string | undefined
+  /** Told after another set came into force, by whatever way. Returns how to be told no more. */
+  subscribe(listener: () => void): () => void
   close(): Promise<void>
 }
 

@@ -144,6 +144,32 @@ export const agents: readonly StoreCase[] = [
     },
   },
   {
+    title: 'lists the agents that were changed since a time, the earliest change first, and none that is as it was made',
+    async run({ store }, assert) {
+      for (const n of numbers(1, 9)) await store.agents.insert(agent(`a${n}`, { createdAt: 1000, updatedAt: 1000 }))
+      await store.agents.update('a3', { trustTier: 'trusted' }, 5000)
+      await store.agents.update('a1', { generation: 1 }, 6000)
+      await store.agents.update('a2', { status: 'revoked', revokedAt: 5000 }, 5000)
+      await store.agents.update('a5', { lastSeenAt: 9000 }, 9000)
+      await store.agents.update('a6', { name: 'changed when the clock was behind' }, 900)
+      const changed = async (since: number, limit?: number) => {
+        const seen: string[] = []
+        let cursor: string | undefined
+        do {
+          const page = await store.agents.changedSince(since, { ...(limit !== undefined && { limit }), cursor })
+          seen.push(...page.items.map(({ id }) => id))
+          cursor = page.nextCursor
+        } while (cursor !== undefined)
+        return seen
+      }
+      for (const limit of [undefined, 1, 2, 3, 4]) assert.equal(await changed(0, limit), ['a6', 'a2', 'a3', 'a1'])
+      assert.equal(await changed(5001), ['a1'])
+      assert.equal(await changed(5000), ['a2', 'a3', 'a1'])
+      assert.equal(await changed(6001), [])
+      assert.equal((await errorOf(store.agents.changedSince(0, { cursor: 'x' }))).status, 400)
+    },
+  },
+  {
     title: 'refuses a cursor that it did not make, with 400',
     async run({ store }, assert) {
       await store.agents.insert(agent('a'))

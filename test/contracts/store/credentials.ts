@@ -109,4 +109,19 @@ export const credentials: readonly StoreCase[] = [
       assert.equal([await settings.get('key'), await settings.get('Key')], ['two\n"🤖"', ''])
     },
   },
+  {
+    title: 'swaps a setting only if it still is what was expected, once however many try at once',
+    async run({ store: { settings } }, assert) {
+      const all = (expected: string | undefined) =>
+        Promise.all(Array.from({ length: 8 }, (_, i) => settings.swap('key', expected, `${expected}${i}`)))
+      assert.equal((await all(undefined)).filter(Boolean).length, 1)
+      const first = await settings.get('key')
+      assert.equal(await settings.swap('key', 'another', 'lost'), false)
+      assert.equal(await settings.swap('key', undefined, 'lost'), false)
+      assert.equal(await settings.get('key'), first)
+      assert.equal((await all(first)).filter(Boolean).length, 1)
+      assert.equal(await settings.swap('nothing', 'something', 'lost'), false)
+      assert.equal(await settings.get('nothing'), undefined)
+    },
+  },
 ]

@@ -10,6 +10,7 @@ export function everyMethod(store: Store): Readonly<Record<string, () => Promise
     'agents.get': () => agents.get('a'),
     'agents.insert': () => agents.insert(agent('new')),
     'agents.update': () => agents.update('a', { name: 'x' }, 1),
+    'agents.changedSince': () => agents.changedSince(0),
     'policies.list': () => policies.list(),
     'policies.get': () => policies.get('p'),
     'policies.put': () => policies.put(document, 1),
@@ -38,6 +39,7 @@ export function everyMethod(store: Store): Readonly<Record<string, () => Promise
     'limiter.take': async () => store.limiter.take([{ key: 'k', requests: 5, windowMs: 1000 }], 1),
     'settings.get': () => settings.get('k'),
     'settings.set': () => settings.set('k', 'v'),
+    'settings.swap': () => settings.swap('k', 'v', 'w'),
     ping: () => store.ping(),
   }
 }

@@ -26,6 +26,10 @@ export async function createPolicyRegistry(parts: Parts): Promise<PolicyRegistry
     put: (document, ifRevision) => registry.serially(() => registry.put(document, ifRevision)),
     delete: (name, ifRevision) => registry.serially(() => registry.delete(name, ifRevision)),
     problem: () => registry.problem,
+    subscribe(listener) {
+      registry.listeners.add(listener)
+      return () => void registry.listeners.delete(listener)
+    },
     close: () => registry.close(),
   }
 }
@@ -53,6 +57,7 @@ function readStored(stored: StoredPolicy): ApiPolicy {
 
 class Registry {
   current: Policies = createPolicies([])
+  readonly listeners = new Set<() => void>()
   readonly #parts: Parts
   readonly #api: Map<string, ApiPolicy>
   #files = new Map<string, FilePolicy>()
@@ -171,6 +176,7 @@ class Registry {
       if (policies.version === this.current.version) return undefined
       this.current = policies
       this.#parts.log.info({ policies: policies.policies.length, version: policies.version }, 'policies changed')
+      for (const listener of this.listeners) listener()
       return undefined
     } catch (error) {
       if (!(error instanceof ValidationError)) throw error

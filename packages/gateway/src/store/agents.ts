@@ -1,5 +1,5 @@
 import type { TrustTier } from '@meshguard/core'
-import type { Kysely, Selectable, Transaction, Updateable } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
 import { decodeCursor, encodeCursor, pageSize } from './cursor.js'
 import type { AgentsTable, Schema } from './schema.js'
 import type { AgentChange, AgentRecord, AgentStore } from './store.js'
@@ -46,15 +46,42 @@ export function agentStore(read: Kysely<Schema>, write: Kysely<Schema>): AgentSt
     async update(id, change, now) {
       return write.transaction().execute(async (trx) => {
         const set = changeOf(change, now)
-        if (Object.keys(set).length > 0) await trx.updateTable('agents').set(set).where('id', '=', id).execute()
+        const update = trx.updateTable('agents').set(set).where('id', '=', id)
+        // Later than it was made, whatever the clock says, so that `changedSince` finds it.
+        const later = sql<number>`case when created_at < ${now} then ${now} else created_at + 1 end`
+        if ('updated_at' in set) await update.set({ updated_at: later }).execute()
+        else if (Object.keys(set).length > 0) await update.execute()
         const row = await trx.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst()
         if (row === undefined) return undefined
         if (change.tags !== undefined) await writeTags(trx, id, change.tags)
         return agentOf(row)
       })
     },
+
+    async changedSince(since, { limit = MAX_CHANGED, cursor } = {}) {
+      const size = Math.min(limit, MAX_CHANGED)
+      let query = read
+        .selectFrom('agents')
+        .selectAll()
+        .where('updated_at', '>=', since)
+        .where(({ eb, ref }) => eb.or([eb('updated_at', '>', ref('created_at')), eb('status', '=', 'revoked')]))
+        .orderBy('updated_at')
+        .orderBy('id')
+        .limit(size + 1)
+      if (cursor !== undefined) {
+        const [updatedAt, id] = decodeCursor(cursor, [0, ''] as const)
+        query = query.where(({ eb, refTuple, tuple }) => eb(refTuple('updated_at', 'id'), '>', tuple(updatedAt, id)))
+      }
+      const rows = await query.execute()
+      const items = rows.slice(0, size).map(agentOf)
+      const last = items.at(-1)
+      if (rows.length <= size || last === undefined) return { items }
+      return { items, nextCursor: encodeCursor([last.updatedAt, last.id]) }
+    },
   }
 }
+
+const MAX_CHANGED = 1000
 
 /** The tags once more, one to a row, so that agents are found by them. */
 async function writeTags(trx: Transaction<Schema>, id: string, tags: readonly string[]): Promise<void> {

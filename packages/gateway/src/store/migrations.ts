@@ -7,7 +7,7 @@ type Migration = (db: Transaction<Schema>) => Promise<void>
  * What was done to the schema, in order; the number of a version is how many of these it has behind it. Released ones never
  * change: add one, and a fixture of the version before it to the tests.
  */
-const MIGRATIONS: readonly Migration[] = [firstSchema]
+const MIGRATIONS: readonly Migration[] = [firstSchema, indexChanges]
 
 /**
  * Brings the database to the schema of this release, in one transaction.
@@ -147,4 +147,9 @@ async function auditTables(schema: Transaction<Schema>['schema']): Promise<void>
       .addColumn('signature', 'text', notNull)
       .execute()
   }
+}
+
+/** For `changedSince`. */
+async function indexChanges({ schema }: Transaction<Schema>): Promise<void> {
+  await schema.createIndex('agents_changed').on('agents').columns(['updated_at', 'id']).execute()
 }

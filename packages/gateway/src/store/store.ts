@@ -44,6 +44,14 @@ export interface AgentStore {
   insert(agent: AgentRecord): Promise<void>
   /** The agent after the change, or `undefined` for an unknown one. `updatedAt` becomes `now`, but not for `lastSeenAt` alone. */
   update(id: string, change: AgentChange, now: number): Promise<AgentRecord | undefined>
+  /**
+   * The agents that were changed or revoked at or after a time, the earliest change first; one that is as it was made is not among
+   * them. `limit` is 1 000 unless it is said, and at most that.
+   */
+  changedSince(
+    since: number,
+    page?: { readonly limit?: number; readonly cursor?: string | undefined },
+  ): Promise<Page<AgentRecord>>
 }
 
 /** A policy that came through the API. */
@@ -162,6 +170,13 @@ export interface AuditFilter {
   readonly cursor?: string | undefined
 }
 
+/** A part of the audit log that can be dropped as a whole. */
+export interface AuditPart {
+  readonly name: string
+  /** The last row of every chain in it. */
+  readonly ends: readonly Pick<AuditRow, 'writer' | 'sequence' | 'hash'>[]
+}
+
 export interface AuditStore {
   /** Appends rows and their checkpoint in one durable transaction: all or none. Rejects if an id is there already. */
   append(rows: readonly AuditRow[], checkpoint: Checkpoint): Promise<void>
@@ -185,8 +200,18 @@ export interface AuditStore {
   checkpoint(writer: string): Promise<Checkpoint | undefined>
   /** The signed point where retention cut the chain: its `hash` is what the oldest row kept is chained to. */
   cut(writer: string): Promise<Checkpoint | undefined>
-  /** Deletes the rows of a chain up to and including `cut.sequence` and keeps `cut`, in one transaction. How many went. */
+  /**
+   * Deletes the rows of a chain up to and including `cut.sequence` and keeps `cut`, unless the chain was cut further on already,
+   * in one transaction. How many went.
+   */
   deleteThrough(cut: Checkpoint): Promise<number>
+  /**
+   * Where the log is kept in parts: the ends of the chains in the oldest part whose rows were all stored before a time, or
+   * `undefined` when there is no such part.
+   */
+  oldestPart?(before: number): Promise<AuditPart | undefined>
+  /** Drops a part as a whole and keeps the cuts, of every chain in it, in one transaction. How many rows went. */
+  dropPart?(part: AuditPart, cuts: readonly Checkpoint[]): Promise<number>
   /**
    * How many decisions since a time, by decision; and the most denied actions. A change by an operator (code `administered`)
    * is no decision.
@@ -196,6 +221,32 @@ export interface AuditStore {
     readonly denied: number
     readonly topDenied: readonly { readonly action: string; readonly count: number }[]
   }>
+}
+
+/** Small facts of an installation. */
+export interface SettingsStore {
+  get(key: string): Promise<string | undefined>
+  set(key: string, value: string): Promise<void>
+  /** Sets a value if what is there is still `expected` (`undefined`: nothing), in one step for all replicas. Whether it was. */
+  swap(key: string, expected: string | undefined, value: string): Promise<boolean>
+}
+
+/** Something that a gateway on the same database has changed. */
+export interface StoreChange {
+  readonly kind: 'agents' | 'policies' | 'tokens' | 'delegations' | 'settings'
+  /** The agent's id, the policy's name… */
+  readonly key: string
+}
+
+/** Told what changed; `undefined` when anything may have changed, so that nothing that is remembered counts any more. */
+export type ChangeListener = (changes: readonly StoreChange[] | undefined) => void | Promise<void>
+
+/** What changes in a database that several gateways share, one's own changes included. */
+export interface Changes {
+  /** Whom to tell. A listener that rejects is told again, with everything since, within about a second. Returns how to stop. */
+  subscribe(listener: ChangeListener): () => void
+  /** Resolves when the listeners know of everything that was committed before. @throws UnavailableError */
+  catchUp(): Promise<void>
 }
 
 /**
@@ -211,8 +262,10 @@ export interface Store {
   /** Rate limits, atomic over their buckets. */
   readonly limiter: Limiter
   /** Small facts of this installation, like the hash of its admin token. */
-  readonly settings: { get(key: string): Promise<string | undefined>; set(key: string, value: string): Promise<void> }
-  /** Rejects if the database does not answer. */
+  readonly settings: SettingsStore
+  /** Only where several gateways share the database. */
+  readonly changes?: Changes | undefined
+  /** Rejects if the database does not answer, or may not be written. */
   ping(): Promise<void>
   close(): Promise<void>
 }
