@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Reply as Told, Scripted as ToldScripted } from '../contracts/client.js'
 
 /** A request as it came in. */
 export interface Received {
@@ -54,6 +56,34 @@ export async function startScripted(): Promise<Scripted> {
   }
 }
 
+/** A scripted gateway as the contract speaks to it. */
+export async function startTold(): Promise<ToldScripted> {
+  const { url, received, answer, close } = await startScripted()
+  return {
+    url,
+    answer: async (...replies) => answer(...replies.map(playing)),
+    received: async () => received as Awaited<ReturnType<ToldScripted['received']>>,
+    close,
+  }
+}
+
+/** What a reply of the contract says to do. */
+export function playing({ status = 200, headers, json = {}, text = JSON.stringify(json), pieces, then }: Told): Reply {
+  return async (res) => {
+    if (pieces === undefined && then === undefined) {
+      res.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text)
+      return
+    }
+    if (pieces !== undefined) res.writeHead(status, { ...headers })
+    for (const piece of pieces ?? []) {
+      res.write(piece)
+      await sleep(20)
+    }
+    if (then === 'break') res.destroy()
+    if (then === undefined) res.end()
+  }
+}
+
 /** What `call` rejects with. */
 export async function rejection(call: Promise<unknown>): Promise<Error & Record<string, unknown>> {
   return call.then(
@@ -61,24 +91,3 @@ export async function rejection(call: Promise<unknown>): Promise<Error & Record<
     (error) => error,
   )
 }
-
-/** An allow as the gateway answers it. */
-export const allow = (action: string, more: Record<string, unknown> = {}): Reply => ({
-  headers: { 'x-meshguard-decision': 'allow', 'x-meshguard-agent-id': 'agent_scout' },
-  json: { allowed: true, decision: 'allow', action, policy: 'readers', rule: 'allow read:*', ...more },
-})
-
-/** A denial as the gateway answers it. */
-export const deny = (action: string, more: Record<string, unknown> = {}): Reply => ({
-  status: 403,
-  headers: { 'x-meshguard-decision': 'deny', 'x-meshguard-agent-id': 'agent_scout' },
-  json: {
-    error: 'Forbidden',
-    message: 'Denied by rule: people',
-    action,
-    code: 'denied',
-    policy: 'people',
-    rule: 'people',
-    ...more,
-  },
-})
