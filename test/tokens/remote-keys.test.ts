@@ -157,6 +157,7 @@ describe('A key set that cannot be had is unavailable, never a bad token:', () =
     ['status 500', (_, res) => res.writeHead(500).end('{"keys":[]}')],
     ['status 404', (_, res) => res.writeHead(404).end()],
     ['status 204', (_, res) => res.writeHead(204).end()],
+    ['an answer that is too long', (_, res) => res.end(`{"keys":[],"x":"${'x'.repeat(1024 * 1024)}"}`)],
     ['a redirect', (_, res) => res.writeHead(302, { location: '/elsewhere' }).end()],
     ['HTML', (_, res) => res.end('<html></html>')],
     ['an empty body', (_, res) => res.end()],

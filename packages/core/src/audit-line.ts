@@ -1,5 +1,5 @@
 /** Audit events as lines of text. What an agent can write into them is data and stays so. */
-import type { AuditEvent, DecisionEvent, OutcomeEvent } from './types.js'
+import type { AuditEvent, DecisionEvent } from './types.js'
 
 /**
  * An event as one line of JSON, without its line end. Times are ISO 8601.
@@ -9,78 +9,46 @@ import type { AuditEvent, DecisionEvent, OutcomeEvent } from './types.js'
  * a JWT is left out, wherever it stands. The agent's `metadata` and what a source adds to an event of its own are not written.
  */
 export function serialiseEvent(event: AuditEvent): string {
-  return printable(JSON.stringify(event.type === 'outcome' ? outcomeFields(event) : decisionFields(event)))
+  return printable(JSON.stringify(event.type === 'outcome' ? scalars(event, OUTCOME) : decisionFields(event)))
 }
 
-function outcomeFields({ type, traceId, ok, durationMs }: OutcomeEvent): object {
-  return scalars({ type, traceId, ok, durationMs })
-}
+const OUTCOME = ['type', 'traceId', 'ok', 'durationMs']
+const DECISION = [
+  ...['decision', 'code', 'agentId', 'action', 'resource', 'policy', 'rule', 'reason'],
+  ...['traceId', 'policyVersion', 'source', 'durationMs', 'failedOpen'],
+]
+const REQUEST = ['method', 'route', 'ip']
 
 function decisionFields(event: DecisionEvent): object {
-  const { agent, request, limit } = event
+  const { agent } = event
   return {
     time: isoTime(event.timestamp),
-    ...scalars({
-      type: event.type,
-      decision: event.decision,
-      allowed: event.allowed,
-      enforced: event.enforced,
-      failedOpen: event.failedOpen,
-      code: event.code,
-      agentId: event.agentId,
-      action: event.action,
-      resource: event.resource,
-      policy: event.policy,
-      rule: event.rule,
-      reason: event.reason,
-      retryAfter: event.retryAfter,
-      traceId: event.traceId,
-      policyVersion: event.policyVersion,
-      source: event.source,
-      durationMs: event.durationMs,
-    }),
-    agent: agent && {
-      ...scalars({ name: agent.name, trustTier: agent.trustTier }),
-      tags: agent.tags && scalars([...agent.tags]),
-    },
-    request: request && scalars({ method: request.method, route: request.route, ip: request.ip }),
-    limit: limit && scalars({ requests: limit.requests, windowMs: limit.windowMs }),
+    ...scalars(event, ['type', 'allowed', 'enforced', ...DECISION, 'retryAfter']),
+    agent: agent && { ...scalars(agent, ['name', 'trustTier']), tags: agent.tags && Array.from(agent.tags, scalar) },
+    request: scalars(event.request, REQUEST),
+    limit: scalars(event.limit, ['requests', 'windowMs']),
   }
 }
 
 /** A decision as an entry of the gateway's audit log, without its id. Cut and cleaned like {@link serialiseEvent}. */
 export function entryOf(event: DecisionEvent): object {
-  const { agent, request, enforced, code } = event
+  const { agent, enforced, code } = event
   return {
     timestamp: isoTime(event.timestamp),
-    ...scalars({
-      traceId: event.traceId,
-      agentId: event.agentId,
-      agentName: agent?.name,
-      trustTier: agent?.trustTier,
-      action: event.action,
-      resource: event.resource,
-      decision: event.decision,
-      code,
-      policy: event.policy,
-      rule: event.rule,
-      reason: event.reason,
-      mode: enforced ? 'enforce' : code === 'bypassed' ? 'bypass' : 'audit',
-      source: event.source,
-      durationMs: event.durationMs,
-      policyVersion: event.policyVersion,
-      failedOpen: event.failedOpen,
-    }),
-    request: request && scalars({ method: request.method, route: request.route, ip: request.ip }),
+    ...scalars(event, DECISION),
+    agentName: scalar(agent?.name),
+    trustTier: scalar(agent?.trustTier),
+    mode: enforced ? 'enforce' : code === 'bypassed' ? 'bypass' : 'audit',
+    request: scalars(event.request, REQUEST),
   }
 }
 
-/** The same keys with values that one field can hold: cleaned text, numbers, booleans, and only the kind of anything else. */
-function scalars(fields: object): object {
-  const entries = Object.entries(fields).map(([key, value]: [string, unknown]) => [key, scalar(value)])
-  return Array.isArray(fields) ? entries.map(([, value]) => value) : Object.fromEntries(entries)
+/** Some of an object's keys, with values that one field can hold. */
+function scalars(from: object | undefined, keys: readonly string[]): object | undefined {
+  return from && Object.fromEntries(keys.map((key) => [key, scalar(Reflect.get(from, key))]))
 }
 
+/** Cleaned text, numbers and booleans, and only the kind of anything else. */
 function scalar(value: unknown): unknown {
   if (typeof value === 'string') return clean(value)
   return value === undefined || typeof value === 'number' || typeof value === 'boolean' ? value : `[${typeof value}]`
@@ -98,15 +66,16 @@ export function describeEvent(event: AuditEvent): string {
     event.decision === 'allow' ? 'ALLOW' : 'DENY ',
     word(event.agentId),
     word(event.action),
-    ...(resource === undefined ? [] : [word(resource)]),
+    resource !== undefined && word(resource),
     event.code,
-    ...(policy === undefined ? [] : ['by', rule === undefined ? word(policy) : `${word(policy)}/${word(rule)}`]),
-    ...(reason === undefined ? [] : [quoted(String(scalar(reason)))]),
-    'trace',
-    word(event.traceId),
-    ...(event.failedOpen === true ? ['(failed open)'] : []),
-    ...(event.enforced ? [] : ['(not enforced)']),
-  ].join(' ')
+    policy !== undefined && `by ${word(policy)}${rule === undefined ? '' : `/${word(rule)}`}`,
+    reason !== undefined && quoted(String(scalar(reason))),
+    `trace ${word(event.traceId)}`,
+    event.failedOpen === true && '(failed open)',
+    !event.enforced && '(not enforced)',
+  ]
+    .filter((part) => part !== false)
+    .join(' ')
 }
 
 function isoTime(ms: number): string {
@@ -146,11 +115,10 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 
 /** Text in which nothing but a line end can do anything to a terminal; inside JSON it means the same as before. */
 export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (one) =>
-    one === '\n' ? one : [...Array(one.length).keys()].map((i) => escapeUnit(one, i)).join(''),
-  )
+  return text.replace(UNPRINTABLE, (one) => (one === '\n' ? one : escaped(one)))
 }
 
-function escapeUnit(text: string, at: number): string {
-  return `\\u${text.charCodeAt(at).toString(16).padStart(4, '0')}`
+/** Text as JSON can write it in ASCII: every UTF-16 unit by its number. */
+export function escaped(text: string): string {
+  return text.replace(/[\s\S]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

@@ -1,5 +1,5 @@
-import { type RefusalBody, refusalBody, refusalHeaders, statusOf } from './refusal.js'
-import type { Decision } from './types.js'
+import { type RefusalBody, type Refused, refusalBody, refusalHeaders, statusOf } from './refusal.js'
+import type { Code, Decision } from './types.js'
 
 const BRANDS = Symbol.for('meshguard.error')
 
@@ -106,7 +106,7 @@ export class PolicyDeniedError extends MeshGuardError {
 
   /** The message is what the caller may know; `reason` is everything. */
   constructor(decision: Decision) {
-    super(refusalBody(decision, 'reason').message, fromDecision(decision))
+    super(refusalBody(decision, 'reason').message, saying(decision))
     this.decision = decision
     this.action = decision.action
     this.policy = decision.policy
@@ -125,9 +125,10 @@ export class RateLimitError extends MeshGuardError {
   readonly traceId: string
 
   constructor(decision: Decision) {
-    super(`Rate limit exceeded, retry in ${decision.retryAfter ?? 1} s`, fromDecision(decision))
+    const { retryAfter = 1 } = decision
+    super(`Rate limit exceeded, retry in ${retryAfter} s`, saying(decision))
     this.decision = decision
-    this.retryAfter = decision.retryAfter ?? 1
+    this.retryAfter = retryAfter
     this.traceId = decision.traceId
   }
 }
@@ -138,14 +139,7 @@ export class AuthenticationError extends MeshGuardError {
 
   /** @param message For the operator's log; the caller is only ever told `Invalid or expired token`. */
   constructor(message: string, options: { cause?: unknown; traceId?: string; sentToken?: boolean } = {}) {
-    const refused = { action: '', code: 'unauthenticated', traceId: options.traceId ?? '' } as const
-    super(message, {
-      code: refused.code,
-      status: 401,
-      headers: refusalHeaders(refused, options.sentToken ?? true),
-      body: refusalBody(refused, 'reason'),
-      cause: options.cause,
-    })
+    super(message, { ...sayingCode('unauthenticated', options.traceId, options.sentToken), cause: options.cause })
   }
 }
 
@@ -154,14 +148,8 @@ export class UnavailableError extends MeshGuardError {
   static override readonly brand: string = 'UnavailableError'
 
   constructor(message: string, options: { cause?: unknown; traceId?: string; code?: string } = {}) {
-    const refused = { action: '', code: 'unavailable', traceId: options.traceId ?? '' } as const
-    super(message, {
-      code: options.code ?? refused.code,
-      status: statusOf(refused.code),
-      headers: refusalHeaders(refused, false),
-      body: refusalBody(refused, 'reason'),
-      cause: options.cause,
-    })
+    const { cause, traceId, code = 'unavailable' } = options
+    super(message, { ...sayingCode('unavailable', traceId), code, cause })
   }
 }
 
@@ -197,16 +185,8 @@ export class ValidationError extends MeshGuardError {
 
   constructor(issues: readonly Issue[], options: { cause?: unknown; traceId?: string } = {}) {
     const message = issues.map(issueInWords).join('\n')
-    super(message, {
-      code: 'validation',
-      status: 400,
-      headers: {
-        'cache-control': 'no-store',
-        ...(options.traceId === undefined ? {} : { 'x-meshguard-trace-id': options.traceId }),
-      },
-      body: { error: 'bad_request', message, traceId: options.traceId ?? '', issues },
-      cause: options.cause,
-    })
+    const said = sayingCode('invalid_action', options.traceId)
+    super(message, { ...said, code: 'validation', body: { ...said.body, message, issues }, cause: options.cause })
     this.issues = issues
   }
 }
@@ -241,11 +221,17 @@ export function errorOf(decision: Decision, sentToken: boolean): MeshGuardError 
   }
 }
 
-function fromDecision(decision: Decision): ErrorInit {
+/** What HTTP is told of a refusal. */
+function saying(refused: Refused, sentToken = true): ErrorInit {
   return {
-    code: decision.code,
-    status: statusOf(decision.code),
-    headers: refusalHeaders(decision, true),
-    body: refusalBody(decision, 'reason'),
+    code: refused.code,
+    status: statusOf(refused.code),
+    headers: refusalHeaders(refused, sentToken),
+    body: refusalBody(refused, 'reason'),
   }
+}
+
+/** The same where no decision is behind it. */
+function sayingCode(code: Code, traceId = '', sentToken?: boolean): ErrorInit {
+  return saying({ action: '', code, traceId }, sentToken)
 }

@@ -1,14 +1,17 @@
 /** Checks of options, made when the thing they are for is created and never at the first request. */
 
+/** Whether a value is what JSON calls an object. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /**
  * Refuses options that are not an object, or that hold a key nobody knows.
  *
  * @throws TypeError naming the option, with the nearest right name.
  */
 export function assertOptions(where: string, options: unknown, known: readonly string[]): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new TypeError(`${where}: expected an object of options`)
-  }
+  if (!isObject(options)) throw new TypeError(`${where}: expected an object of options`)
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue
     const near = nearest(key, known)

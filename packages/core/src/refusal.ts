@@ -35,32 +35,29 @@ const STATUS: Readonly<Record<Code, number>> = {
 /** Seconds after which to come back when nobody knows better. */
 const RETRY_UNAVAILABLE_S = 1
 
+const INVALID_TOKEN = ', error="invalid_token"'
+
 /** The HTTP status that a code is answered with. */
 export function statusOf(code: Code): number {
   return STATUS[code]
 }
 
 /**
- * The headers of a refusal: `X-MeshGuard-Trace-ID` and `Cache-Control: no-store` always, `WWW-Authenticate` (RFC 6750) with
+ * The headers of a refusal: `Cache-Control: no-store` always, `X-MeshGuard-Trace-ID` where there is one, `WWW-Authenticate` (RFC 6750) with
  * a 401, `Retry-After` (RFC 9110) with a 429 or 503, `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers)
  * with a 429 whose limit is known.
  *
  * @param sentToken Whether the caller sent a credential at all: only then is the error named.
  */
 export function refusalHeaders(refused: Refused, sentToken: boolean): Record<string, string> {
-  const headers: Record<string, string> = {
-    'cache-control': 'no-store',
-    'x-meshguard-trace-id': refused.traceId,
-  }
-  if (refused.code === 'unauthenticated') {
-    headers['www-authenticate'] = sentToken ? 'Bearer realm="meshguard", error="invalid_token"' : 'Bearer realm="meshguard"'
-  }
-  if (refused.code === 'rate_limited' || refused.code === 'unavailable') {
-    headers['retry-after'] = String(refused.retryAfter ?? RETRY_UNAVAILABLE_S)
-  }
-  if (refused.limit !== undefined) {
-    headers['ratelimit'] = `"default";r=0;t=${refused.retryAfter ?? RETRY_UNAVAILABLE_S}`
-    headers['ratelimit-policy'] = `"default";q=${refused.limit.requests};w=${Math.round(refused.limit.windowMs / 1000)}`
+  const { code, traceId, limit, retryAfter = RETRY_UNAVAILABLE_S } = refused
+  const headers: Record<string, string> = { 'cache-control': 'no-store' }
+  if (traceId !== '') headers['x-meshguard-trace-id'] = traceId
+  if (code === 'unauthenticated') headers['www-authenticate'] = `Bearer realm="meshguard"${sentToken ? INVALID_TOKEN : ''}`
+  if (code === 'rate_limited' || code === 'unavailable') headers['retry-after'] = String(retryAfter)
+  if (limit !== undefined) {
+    headers['ratelimit'] = `"default";r=0;t=${retryAfter}`
+    headers['ratelimit-policy'] = `"default";q=${limit.requests};w=${Math.round(limit.windowMs / 1000)}`
   }
   return headers
 }
@@ -70,7 +67,7 @@ export function refusalHeaders(refused: Refused, sentToken: boolean): Record<str
  * author wrote a `reason`.
  */
 export function refusalBody(refused: Refused, disclose: Disclose): RefusalBody {
-  const { action, code, traceId } = refused
+  const { code, traceId } = refused
   switch (code) {
     case 'unauthenticated':
       return { error: 'unauthorized', message: 'Invalid or expired token', traceId }
@@ -81,11 +78,14 @@ export function refusalBody(refused: Refused, disclose: Disclose): RefusalBody {
     case 'invalid_action':
       return { error: 'bad_request', message: refused.reason ?? 'The request is malformed', traceId }
     default:
-      if (disclose === 'minimal' || (disclose === 'reason' && action === ''))
-        return { error: 'Forbidden', message: 'Access denied', traceId }
-      if (disclose === 'reason') return { error: 'Forbidden', message: toldReason(refused), action, traceId }
-      return { error: 'Forbidden', message: fullReason(refused), action, ...decidedBy(refused), traceId }
+      return { error: 'Forbidden', ...deniedBody(refused, disclose), traceId }
   }
+}
+
+function deniedBody(refused: Refused, disclose: Disclose): { message: string; [member: string]: unknown } {
+  const { action } = refused
+  if (disclose === 'full') return { message: fullReason(refused), action, ...decidedBy(refused) }
+  return disclose === 'minimal' || action === '' ? { message: 'Access denied' } : { message: toldReason(refused), action }
 }
 
 /** The same body with the members of RFC 9457 (`application/problem+json`). */
@@ -113,7 +113,8 @@ function rateLimitedBody(refused: Refused, disclose: Disclose): RefusalBody {
   }
 }
 
-const UNITS: ReadonlyArray<readonly [number, string]> = [
+/** The units that limits are written in, the longest first, and the ms of each. */
+export const UNITS: ReadonlyArray<readonly [number, string]> = [
   [86_400_000, 'day'],
   [3_600_000, 'hour'],
   [60_000, 'minute'],

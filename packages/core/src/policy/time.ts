@@ -1,6 +1,5 @@
 /** Dates that conditions compare, and the clock of `time` conditions. */
 
-const DAY_MS = 86_400_000
 const MINUTE_MS = 60_000
 const MINUTES_A_DAY = 1440
 const MAX_DATE_MS = 8.64e15
@@ -9,30 +8,19 @@ const MAX_DATE_LENGTH = 40
 /** The days in the order of `Date.getUTCDay`. */
 export const DAYS: readonly string[] = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
-/** 1 January 1970 was a Thursday. */
-const EPOCH_DAY = 4
-
-const DATE = /^(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d)))?$/
+const DATE = /^(\d{4}-\d\d-\d\d)(?:[Tt]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d))?$/
 
 /**
  * The moment that a date stands for, in ms since the epoch: `YYYY-MM-DD` (midnight UTC) or RFC 3339 with `Z` or an offset.
- * `undefined` for anything else, days that the month does not have and leap seconds included. It reads the parts itself,
- * because engines disagree on what `Date.parse` makes of `2026-02-30`.
+ * `undefined` for anything else, leap seconds included, and for days that the month does not have, of which engines disagree
+ * what `Date.parse` makes.
  */
 export function dateOf(text: string): number | undefined {
-  const parts = text.length > MAX_DATE_LENGTH ? null : DATE.exec(text)
-  if (parts === null) return undefined
-  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map((part) => Number(part ?? 0)) as Six
-  const offset = [Number(parts[9] ?? 0), Number(parts[10] ?? 0)] as const
-  if (hour > 23 || minute > 59 || second > 59 || offset[0] > 23 || offset[1] > 59) return undefined
-  const date = new Date(0)
-  date.setUTCFullYear(year, month - 1, day)
-  if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined
-  const ahead = (parts[8] === '-' ? -1 : 1) * (offset[0] * 60 + offset[1])
-  return date.getTime() + (hour * 60 + minute - ahead) * MINUTE_MS + (second + Number(parts[7] ?? 0)) * 1000
+  const [, day, time = '00:00:00', fraction = '0', zone = 'Z'] = (text.length <= MAX_DATE_LENGTH && DATE.exec(text)) || []
+  const midnight = Date.parse(`${day}T00:00:00Z`)
+  if (day === undefined || Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== day) return undefined
+  return Date.parse(`${day}T${time}${zone.toUpperCase()}`) + Number(fraction) * 1000
 }
-
-type Six = [number, number, number, number, number, number]
 
 /** When a `time` condition holds. */
 export interface TimeRange {
@@ -80,16 +68,10 @@ const clocks = new Map<string, Clock | null>()
 export function clockOf(timezone: string): Clock | undefined {
   let clock = clocks.get(timezone)
   if (clock === undefined) {
-    clock = timezone === 'UTC' ? utcClock : zoneClock(timezone)
+    clock = zoneClock(timezone)
     clocks.set(timezone, clock)
   }
   return clock ?? undefined
-}
-
-function utcClock(now: number): number | undefined {
-  if (!isTime(now)) return undefined
-  const days = Math.floor(now / DAY_MS)
-  return ((((days + EPOCH_DAY) % 7) + 7) % 7) * MINUTES_A_DAY + Math.floor((now - days * DAY_MS) / MINUTE_MS)
 }
 
 function zoneClock(timezone: string): Clock | null {
@@ -98,7 +80,7 @@ function zoneClock(timezone: string): Clock | null {
   let lastMinute = Number.NaN
   let last = 0
   return (now) => {
-    if (!isTime(now)) return undefined
+    if (!(Math.abs(now) <= MAX_DATE_MS)) return undefined
     const minute = Math.floor(now / MINUTE_MS)
     if (minute !== lastMinute) {
       last = minuteOfWeek(format.formatToParts(now))
@@ -127,8 +109,4 @@ function minuteOfWeek(parts: readonly Intl.DateTimeFormatPart[]): number {
   const part = (type: string) => parts.find((one) => one.type === type)?.value ?? ''
   const day = DAYS.indexOf(part('weekday').toLowerCase())
   return day * MINUTES_A_DAY + Number(part('hour')) * 60 + Number(part('minute'))
-}
-
-function isTime(now: number): boolean {
-  return Math.abs(now) <= MAX_DATE_MS
 }

@@ -1,5 +1,6 @@
 /** What a gateway's answer to a check says. Whatever does not agree with itself is no answer. */
 import { UnavailableError } from '../errors.js'
+import { isObject } from '../options.js'
 import { limitOf } from '../refusal.js'
 import type { GatewayAnswer } from '../transport/transport.js'
 import type { Answer, Code, DecisionRequest } from '../types.js'
@@ -125,8 +126,4 @@ function objectIn(text: string): Body | undefined {
   } catch {
     return undefined
   }
-}
-
-function isObject(value: unknown): value is Body {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

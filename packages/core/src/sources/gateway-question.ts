@@ -1,4 +1,5 @@
 /** A check as it is sent to a gateway: as headers of `GET /proxy/check`, or as one item of `POST /v1/checks`. */
+import { escaped } from '../audit-line.js'
 import type { Answer, DecisionRequest } from '../types.js'
 
 /** A check that can be sent; or the answer to one that cannot. */
@@ -49,7 +50,7 @@ function refuse(reason: string): { refused: Answer } {
 function jsonOf(value: object): string | undefined {
   try {
     const json: string | undefined = JSON.stringify(value)
-    return json?.replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    return json?.replace(/[\x7f-\uffff]/g, escaped)
   } catch {
     return undefined
   }

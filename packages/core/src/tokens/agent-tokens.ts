@@ -15,8 +15,8 @@ export type AgentTokenKeys =
   | {
       /**
        * A JWK Set, or the URL of one. A URL is fetched when the first token comes, again after 10 minutes, and for a `kid`
-       * that it does not hold at most every 30 s, or every second while that fails; one request at a time, 5 s each, no
-       * redirects. What cannot be fetched is `UnavailableError`. Whoever can change the answer on the way makes tokens: use `https` outside of your own network.
+       * that it does not hold at most every 30 s, or every second while that fails; one request at a time, 5 s and
+       * 1 MiB each, no redirects. What cannot be fetched is `UnavailableError`. Whoever can change the answer on the way makes tokens: use `https` outside of your own network.
        */
       readonly jwks: string | URL | JSONWebKeySet
       readonly publicKey?: undefined

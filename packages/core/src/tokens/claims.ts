@@ -1,5 +1,6 @@
 import { isAgentId, parseTier, vouchFor } from '../agent.js'
 import { AuthenticationError } from '../errors.js'
+import { isObject } from '../options.js'
 import type { Agent } from '../types.js'
 
 /** What a verified token says, as `isRevoked` sees it: `jti`, `iat`, `sub` and whatever else the issuer wrote. Frozen. */
@@ -52,11 +53,6 @@ export function agentFromClaims(claims: Record<string, unknown>): Agent {
 
 function own(claims: Record<string, unknown>, claim: string): unknown {
   return Object.hasOwn(claims, claim) ? claims[claim] : undefined
-}
-
-/** Whether a value is what JSON calls an object. */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 const POLLUTING: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype'])

@@ -1,6 +1,8 @@
-import { createRemoteJWKSet, type JSONWebKeySet } from 'jose'
+import { createRemoteJWKSet, customFetch, type JSONWebKeySet } from 'jose'
 import { UnavailableError } from '../errors.js'
-import { isObject } from './claims.js'
+import { isObject } from '../options.js'
+import { textOf } from '../transport/fetch.js'
+import { Call } from '../transport/transport.js'
 import { jwkKey, jwkProblem, type TokenKey } from './keys.js'
 import { TokenMemory } from './memory.js'
 
@@ -22,7 +24,7 @@ export interface KeySource<T> {
 }
 
 /** @param fallback The key for whatever `kid` a token names, where a single key without a name of its own is configured. */
-function keyRing<T>(keys: readonly TokenKey[], fallback?: TokenKey): KeyRing<T> {
+export function keyRing<T>(keys: readonly TokenKey[], fallback?: TokenKey): KeyRing<T> {
   const named = new Map<string, TokenKey>()
   for (const key of keys) if (key.kid !== undefined && !named.has(key.kid)) named.set(key.kid, key)
   return {
@@ -62,7 +64,7 @@ export function publicKeySource<T>(key: TokenKey): KeySource<T> {
  * tokens or two keys of one name. Such keys in a fetched set are passed over.
  */
 export function keySetSource<T>(jwks: unknown): KeySource<T> {
-  if (typeof jwks === 'string' || jwks instanceof URL) return remote(jwks)
+  if (typeof jwks === 'string' || jwks instanceof URL) return remoteKeySource('agentTokens', jwks, usableKeys)
   return fixed(keyRing(keysOfSet('agentTokens', jwks)))
 }
 
@@ -77,12 +79,22 @@ export function keysOfSet(where: string, jwks: unknown): TokenKey[] {
   return keys
 }
 
-function remote<T>(address: string | URL): KeySource<T> {
+/**
+ * A JWK Set behind a URL.
+ *
+ * @param keysIn The keys of a fetched set that count.
+ * @throws TypeError naming the option "jwks" for a URL that is not http(s) or holds a password.
+ */
+export function remoteKeySource<T>(
+  where: string,
+  address: string | URL,
+  keysIn: (set: JSONWebKeySet) => TokenKey[],
+): KeySource<T> {
   const url = URL.canParse(address) ? new URL(address) : undefined
   if (url === undefined || !['https:', 'http:'].includes(url.protocol) || url.username !== '' || url.password !== '') {
-    throw new TypeError('agentTokens: option "jwks" must be an http(s) URL without user and password')
+    throw new TypeError(`${where}: option "jwks" must be an http(s) URL without user and password`)
   }
-  return fetched(url)
+  return fetched(url, keysIn)
 }
 
 const MAX_AGE_MS = 600_000
@@ -91,8 +103,8 @@ const COOLDOWN_MS = 30_000
 const FAILED_MS = 1000
 
 /** Our own ring is what counts: it is changed, and its age begins, in one step when an answer is there. */
-function fetched<T>(url: URL): KeySource<T> {
-  const keySet = createRemoteJWKSet(url)
+function fetched<T>(url: URL, keysIn: (set: JSONWebKeySet) => TokenKey[]): KeySource<T> {
+  const keySet = createRemoteJWKSet(url, { [customFetch]: fetchCapped })
   let ring = keyRing<T>([])
   let text = ''
   let fetchedAt = Number.NEGATIVE_INFINITY
@@ -110,7 +122,7 @@ function fetched<T>(url: URL): KeySource<T> {
     failure = undefined
     const set = keySet.jwks() as JSONWebKeySet
     const newText = JSON.stringify(set)
-    if (newText !== text) ring = keyRing(usableKeys(set))
+    if (newText !== text) ring = keyRing(keysIn(set))
     text = newText
     fetchedAt = now
     return ring
@@ -126,6 +138,15 @@ function fetched<T>(url: URL): KeySource<T> {
   }
 }
 
-function usableKeys({ keys }: JSONWebKeySet): TokenKey[] {
+/** Reads no more than 1 MiB of an answer. */
+async function fetchCapped(url: string, init: RequestInit): Promise<Response> {
+  const response = await fetch(url, init)
+  const text = await textOf(response, new Call())
+  if (text === undefined) throw new TypeError('the answer is too long')
+  return new Response(text || null, response)
+}
+
+/** The keys of a set that can verify tokens; the others are passed over. */
+export function usableKeys({ keys }: JSONWebKeySet): TokenKey[] {
   return keys.filter((jwk) => jwkProblem(jwk, 'verify') === undefined).map((jwk) => jwkKey('jwks', jwk, 'verify'))
 }

@@ -1,8 +1,8 @@
 import { base64url, type JSONWebKeySet, type JWK, SignJWT } from 'jose'
 import { isAgentId, parseTier, TIER_SPELLINGS } from '../agent.js'
-import { assertFunction, assertOptions } from '../options.js'
+import { assertFunction, assertOptions, isObject } from '../options.js'
 import type { TrustTier } from '../types.js'
-import { areTags, freezeJson, isObject, MAX_METADATA_DEPTH, MAX_TAGS } from './claims.js'
+import { areTags, freezeJson, MAX_METADATA_DEPTH, MAX_TAGS } from './claims.js'
 import { asymmetricKey, ED25519, ES256, secretKey, type TokenKey } from './keys.js'
 import { audienceOf, issuerOf, MAX_TOKEN, secondsOf } from './options.js'
 

@@ -22,7 +22,7 @@ function answerOf({ status, headers }: Response, text: string): GatewayAnswer {
 }
 
 /** `undefined` for a body that is too long; the rest of it is not read. */
-async function textOf({ body }: Response, call: Call): Promise<string | undefined> {
+export async function textOf({ body }: Response, call: Call): Promise<string | undefined> {
   const read = new Body()
   const reader = body?.getReader()
   for (let chunk = await reader?.read(); chunk?.value !== undefined; chunk = await reader?.read()) {
