@@ -361,4 +361,41 @@ describe('A path in capitals', () => {
       expect((await own.fetch('/proxy/userprofiles', { headers })).status).toBe(403)
     })
   })
+
+  test.each([
+    ['a deny in capitals to a path in small letters', '/admintools', 403],
+    ['a deny in capitals to its own spelling', '/adminTools', 403],
+    ['a deny in capitals to another spelling', '/ADMINTOOLS/keys', 403],
+    ['a deny of a resource in capitals', '/reports/q3-final', 403],
+    ['an allow in capitals, before a wider deny, to its own spelling', '/publicDocs', 200],
+    ['an allow in capitals, before a wider deny, not to another', '/publicdocs', 403],
+    ['a path that no rule denies in any spelling', '/Contacts', 200],
+  ])('%s', async (_what, path, status) => {
+    const MIXED = {
+      name: 'mixed',
+      rules: [
+        { effect: 'deny', actions: ['*:adminTools', '*:adminTools/*'] },
+        { effect: 'deny', actions: ['*:reports/*'], conditions: { resource: { endsWith: ['-Final'] } } },
+        { effect: 'allow', actions: ['read:publicDocs'] },
+        { effect: 'deny', actions: ['*:public*'] },
+        { effect: 'allow', actions: ['read:*'] },
+      ],
+    }
+    await withGateway({ policies: [MIXED], ...target() }, async (own, headers) => {
+      const answer = await own.fetch(`/proxy${path}`, { headers })
+      expect([answer.status, upstream.received.length]).toEqual([status, status === 200 ? 1 : 0])
+    })
+  })
+
+  test('is compared with the policies that are in force now', async () => {
+    await withGateway({ policies: [OWN], ...target() }, async (own, headers) => {
+      const rules = [{ effect: 'deny', actions: ['read:userProfiles'], reason: 'Not today' }]
+      expect((await own.fetch('/proxy/userProfiles', { headers })).status).toBe(200)
+      expect((await own.admin('PUT', '/admin/policies/not-today', { name: 'not-today', rules })).status).toBe(201)
+      const all = { name: 'all', rules: [{ effect: 'allow', actions: ['read:*'] }] }
+      expect((await own.admin('PUT', '/admin/policies/all', all)).status).toBe(201)
+      const answer = await own.fetch('/proxy/userprofiles', { headers })
+      expect([answer.status, await answer.json()]).toMatchObject([403, { policy: 'not-today', message: 'Not today' }])
+    })
+  })
 })

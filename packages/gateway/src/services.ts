@@ -97,8 +97,8 @@ export interface Asked {
    */
   readonly declared?: Pick<DecisionRequest, 'action' | 'resource' | 'context'> | undefined
   /**
-   * Another spelling of the request, which whoever serves it may take for the same. It is asked first and consumes nothing: a
-   * rule that denies it denies the request, and that no rule allows it says nothing.
+   * The request in small letters, where whoever serves it may take capitals for the same. It is asked first, of the policies in
+   * small letters, and consumes nothing: a rule that denies it denies the request, and that no rule allows it says nothing.
    */
   readonly spelled?: Pick<DecisionRequest, 'action' | 'resource' | 'request'> | undefined
   /** For the audit entry: `method`, `route`, `path` and `ip` are its `request`; other members are its own (`claimed`, a batch's note…). */

@@ -3,6 +3,7 @@ import { isPromise } from '@meshguard/core/http'
 import { RequestError } from '../http/errors.js'
 import type { Asked, Decide, IdentifiedAgent, Services } from '../services.js'
 import { entryOf } from './audit-entry.js'
+import { policiesInSmallLetters, smallLetters } from './small-letters.js'
 
 type Parts = Pick<Services, 'config' | 'guard' | 'audit' | 'policies' | 'metrics' | 'log' | 'now' | 'identity'>
 
@@ -15,7 +16,8 @@ type Parts = Pick<Services, 'config' | 'guard' | 'audit' | 'policies' | 'metrics
  */
 export function createDecide(parts: Parts): Decide {
   const { guard, audit, metrics } = parts
-  const narrowing = narrowingGuard(parts)
+  const narrowing = narrowingGuard(parts, parts.policies)
+  const caseless = caselessOf(parts)
 
   const record = async (asked: Asked, decision: Decision, started: number): Promise<Decision> => {
     const durationMs = performance.now() - started
@@ -25,7 +27,7 @@ export function createDecide(parts: Parts): Decide {
   }
   return (asked) => {
     const started = performance.now()
-    const decision = answer(guard, narrowing, asked)
+    const decision = answer(guard, narrowing, caseless, asked)
     return isPromise(decision) ? decision.then((late) => record(asked, late, started)) : record(asked, decision, started)
   }
 }
@@ -34,26 +36,49 @@ export function createDecide(parts: Parts): Decide {
  * Asks what an agent declares. It shares with the source of the gateway's guard what was compiled of the policies, and counts
  * nothing: a request consumes one unit, for what was derived from it.
  */
-function narrowingGuard({ policies, guard }: Parts): Guard | undefined {
+function narrowingGuard({ guard }: Parts, policies: Pick<Parts['policies'], 'current'>): Guard | undefined {
   if (guard.mode === 'bypass') return undefined
   return createGuard({ source: fromPolicies(policies, { limiter: { take: () => UNCOUNTED } }), mode: guard.mode })
 }
 
 const UNCOUNTED: Taken = Object.freeze({ ok: true, retryAfter: 0 })
 
-function answer(guard: Guard, narrowing: Guard | undefined, asked: Asked): Decision | Promise<Decision> {
+/** Asks about a request as it reads to a server to which capitals and small letters are the same. */
+interface Caseless {
+  readonly guard: Guard
+  /** Whether the policies in force have capitals, so that a request without any may read differently to them. */
+  isNeeded(): boolean
+}
+
+function caselessOf(parts: Parts): Caseless | undefined {
+  const { policies } = parts
+  const small = policiesInSmallLetters(policies)
+  const guard = narrowingGuard(parts, small)
+  return guard && { guard, isNeeded: () => small.current() !== policies.current() }
+}
+
+function answer(
+  guard: Guard,
+  narrowing: Guard | undefined,
+  caseless: Caseless | undefined,
+  asked: Asked,
+): Decision | Promise<Decision> {
   const { refuse, spelled } = asked
   const request = requestOf(asked)
   if (refuse !== undefined) return guard.refuse(request, refuse.code, refuse.reason)
-  if (spelled === undefined || narrowing === undefined) return ask(guard, narrowing, asked, request)
-  return deniedAs(narrowing, asked, request).then((denied) => denied ?? ask(guard, narrowing, asked, request))
+  if (spelled === undefined || caseless === undefined) return ask(guard, narrowing, asked, request)
+  const isSame = spelled.action === request.action && spelled.resource === request.resource
+  if (isSame && !caseless.isNeeded()) return ask(guard, narrowing, asked, request)
+  return deniedAs(caseless.guard, asked, request).then((denied) => denied ?? ask(guard, narrowing, asked, request))
 }
 
-/** The denial of a rule, to any agent of the chain, of the other spelling; it names the request as it was sent. */
-async function deniedAs(narrowing: Guard, { who, spelled }: Asked, request: DecisionRequest): Promise<Decision | undefined> {
+/** The denial of a rule, to any agent of the chain, of the request in small letters; it names the request as it was sent. */
+async function deniedAs(caseless: Guard, { who, spelled }: Asked, request: DecisionRequest): Promise<Decision | undefined> {
   if (who === undefined || spelled === undefined) return undefined
+  const { action, resource } = spelled
+  const small = { ...spelled, action: smallLetters(action), resource: resource && smallLetters(resource) }
   for (const agent of [...(who.chain ?? []).map(({ from }) => from), who.agent]) {
-    const decision = await narrowing.decide({ ...request, ...spelled, agent, delegation: undefined })
+    const decision = await caseless.decide({ ...request, ...small, agent, delegation: undefined })
     if (decision.code !== 'denied') continue
     return { ...decision, agentId: who.agent.id, action: request.action, resource: request.resource }
   }

@@ -29,7 +29,7 @@ interface Asking {
   readonly target: CanonicalTarget
   /** `undefined` is unmapped. */
   readonly does: ProxyAction | undefined
-  /** What it does for an upstream to which capitals and small letters of a path are the same; absent where that is `does`. */
+  /** What it does for an upstream to which capitals and small letters of a path are the same; absent with `PROXY_ROUTES`. */
   readonly spelled?: ProxyAction | undefined
 }
 
@@ -89,13 +89,11 @@ function read({ actionOf, services }: Proxy, c: Context<GatewayEnv>): Asking | {
   if (isCheck(target)) return { problem: 'The check is GET /proxy/check, spelled exactly so and without a query' }
   const does = actionOf(method, target.segments)
   if (does !== undefined && does.resource === undefined) return { problem: 'A parameter of the path is too long or malformed' }
-  return { target, does, spelled: routes === undefined ? inSmallLetters(actionOf, method, target.segments) : undefined }
-}
-
-/** Many servers, Express among them, find the handler of `/admin` for `/Admin` too. Only a path that has capitals is read again. */
-function inSmallLetters(actionOf: ActionOf, method: string, segments: readonly string[]): ProxyAction | undefined {
-  const small = segments.map((segment) => segment.toLowerCase())
-  return small.every((segment, i) => segment === segments[i]) ? undefined : actionOf(method, small)
+  if (routes !== undefined) return { target, does }
+  const small = target.segments.map((segment) => segment.toLowerCase())
+  const isSmall = small.every((segment, i) => segment === target.segments[i])
+  // Many servers, Express among them, find the handler of `/admin` for `/Admin` too.
+  return { target, does, spelled: isSmall ? does : actionOf(method, small) }
 }
 
 /** Whether an upstream, or a reader of a log, might take a path for the check. */
