@@ -113,13 +113,14 @@ describe('who may import whom', () => {
     }
   })
 
-  it('inside core, imports point one way: types <- errors <- transport <- action, agent, audit, tokens <- policy <- sources <- guard <- http', () => {
+  it('inside core, imports point one way: types <- errors <- transport <- action, agent, audit, tokens <- policy <- bundle <- sources <- guard <- http', () => {
     const layers = [
       ['types.ts'],
       ['refusal.ts', 'errors.ts', 'options.ts', 'settle.ts', 'trace.ts'],
       ['transport/'],
       ['action.ts', 'agent.ts', 'audit.ts', 'audit-line.ts', 'audit-gateway.ts', 'tokens/'],
       ['policy/'],
+      ['bundle/'],
       ['sources/', 'yaml.ts'],
       ['conclude.ts', 'decide.ts', 'guard.ts', 'node/'],
       ['http/', 'testing.ts', 'index.ts'],

@@ -1,6 +1,8 @@
 import * as z from 'zod/mini'
 import { isAgentId, parseTier, TIER_SPELLINGS, TRUST_TIERS } from '../agent.js'
 import { type Issue, ValidationError } from '../errors.js'
+import { isObject } from '../options.js'
+import { UNITS } from '../refusal.js'
 import type { Limit, TrustTier } from '../types.js'
 import { readConditions } from './conditions.js'
 import { digestOf } from './digest.js'
@@ -13,12 +15,6 @@ const MAX_RULES = 10_000
 const MAX_PATTERNS = 64
 const MAX_NESTING = 16
 const MAX_DELEGATION = 5
-const WINDOWS_MS: ReadonlyMap<string, number> = new Map([
-  ['s', 1000],
-  ['m', 60_000],
-  ['h', 3_600_000],
-  ['d', 86_400_000],
-])
 
 const text = z.string().check(z.minLength(1))
 const effect = z.enum(['allow', 'deny'])
@@ -94,6 +90,13 @@ export function parsePolicy(value: unknown): Policy {
   return made
 }
 
+/** One policy of parts that {@link parsePolicy} made of a document's rules, in order; their names must differ. */
+export function joinParts(parts: readonly Policy[]): Policy {
+  const whole = Object.freeze({ ...(parts[0] as Policy), rules: Object.freeze(parts.flatMap(({ rules }) => rules)) })
+  digests.set(whole, digestOf(JSON.stringify(whole)))
+  return whole
+}
+
 /** The digests of all policies that {@link parsePolicy} made. It writes their keys in one order, so their JSON is canonical. */
 const digests = new WeakMap<object, string>()
 
@@ -141,8 +144,6 @@ function keysAt(path: Path): readonly string[] {
   return Object.keys(SHAPES.get(last)?.def.shape ?? {})
 }
 
-type Loose = { readonly [key: string]: unknown }
-
 /** What a schema cannot say: keys that exclude each other, names that must differ, objects that say nothing. */
 function crossIssues(document: unknown): Issue[] {
   if (!isObject(document)) return []
@@ -152,23 +153,21 @@ function crossIssues(document: unknown): Issue[] {
     const value = document[key]
     if (isObject(value) && Object.values(value).every((one) => one === undefined)) report([key], 'is empty; leave it out')
   }
-  const scope = document['appliesTo']
-  if (isObject(scope) && scope['trustTiers'] !== undefined && scope['minTrustTier'] !== undefined) {
+  const { appliesTo, rules, rateLimits } = document
+  if (isObject(appliesTo) && appliesTo['trustTiers'] !== undefined && appliesTo['minTrustTier'] !== undefined) {
     report(['appliesTo', 'minTrustTier'], 'is given beside trustTiers; keep one of them')
   }
-  const seen = new Map<unknown, number>()
-  for (const [i, one] of (Array.isArray(document['rules']) ? document['rules'] : []).entries()) {
+  const named = new Map<unknown, number>()
+  for (const [i, one] of (Array.isArray(rules) ? rules : []).entries()) {
     if (!isObject(one)) continue
-    const name = one['name']
-    const first = seen.get(name)
-    if (typeof name === 'string' && first !== undefined)
-      report(['rules', i, 'name'], `rules[${first}] is named "${name}" already`)
-    if (typeof name === 'string' && first === undefined) seen.set(name, i)
-    if (isCountless(one['rateLimit'])) report(['rules', i, 'rateLimit'], COUNTLESS)
+    const { name, rateLimit } = one
+    const first = named.get(name)
+    if (first === undefined) named.set(name, i)
+    else if (name !== undefined) report(['rules', i, 'name'], `rules[${first}] is named "${name}" already`)
+    if (isCountless(rateLimit)) report(['rules', i, 'rateLimit'], COUNTLESS)
   }
-  const limits = document['rateLimits']
   for (const [key, per] of PERIODS) {
-    if (isObject(limits) && isCountless({ requests: limits[key], per })) report(['rateLimits', key], COUNTLESS)
+    if (isObject(rateLimits) && isCountless({ requests: rateLimits[key], per })) report(['rateLimits', key], COUNTLESS)
   }
   return issues
 }
@@ -180,30 +179,25 @@ const PERIODS = [
 ] as const
 
 function isCountless(limit: unknown): boolean {
-  if (!isObject(limit) || typeof limit['requests'] !== 'number' || typeof limit['per'] !== 'string') return false
-  return limit['requests'] * windowMs(limit['per']) > Number.MAX_SAFE_INTEGER
+  const { requests, per } = isObject(limit) ? limit : {}
+  return typeof requests === 'number' && typeof per === 'string' && requests * windowMs(per) > Number.MAX_SAFE_INTEGER
 }
 
-function isObject(value: unknown): value is Loose {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function normalise(document: PolicyDocument): Policy {
+function normalise({ rules, appliesTo, combine, defaultEffect, rateLimits, delegation, ...rest }: PolicyDocument): Policy {
   return freeze({
-    name: document.name,
-    version: document.version,
-    description: document.description,
-    appliesTo: document.appliesTo && normaliseScope(document.appliesTo),
-    rules: normaliseRules(document.rules),
-    combine: document.combine ?? 'first-match',
-    defaultEffect: document.defaultEffect ?? 'deny',
-    rateLimits: PERIODS.flatMap(([key, per]) => limit(document.rateLimits?.[key], per)),
-    delegation: document.delegation && { ...document.delegation },
+    name: rest.name,
+    version: rest.version,
+    description: rest.description,
+    appliesTo: appliesTo && normaliseScope(appliesTo),
+    rules: normaliseRules(rules),
+    combine: combine ?? 'first-match',
+    defaultEffect: defaultEffect ?? 'deny',
+    rateLimits: PERIODS.flatMap(([key, per]) => {
+      const requests = rateLimits?.[key]
+      return requests === undefined ? [] : normaliseLimit({ requests, per })
+    }),
+    delegation: delegation && { ...delegation },
   })
-}
-
-function limit(requests: number | undefined, per: string): Limit[] {
-  return requests === undefined ? [] : [{ requests, windowMs: windowMs(per) }]
 }
 
 function normaliseScope({ trustTiers, minTrustTier, tags, agentIds }: AppliesToDocument): AppliesTo {
@@ -243,7 +237,8 @@ function normaliseLimit({ requests, per }: RateLimitDocument): Limit {
 }
 
 function windowMs(per: string): number {
-  return Number(per.slice(0, -1)) * (WINDOWS_MS.get(per.slice(-1)) ?? Number.NaN)
+  const [ms] = UNITS.find(([, unit]) => unit[0] === per.at(-1)) ?? [Number.NaN]
+  return Number(per.slice(0, -1)) * ms
 }
 
 function freeze<T>(value: T): T {

@@ -72,7 +72,9 @@ export function keySetSource<T>(jwks: unknown): KeySource<T> {
 export function keysOfSet(where: string, jwks: unknown): TokenKey[] {
   if (!isObject(jwks) || !Array.isArray(jwks['keys']))
     throw new TypeError(`${where}: option "jwks" must be a URL or { keys: [...] }`)
-  const keys = jwks['keys'].map((jwk, i) => jwkKey(`${where}: option "jwks": keys[${i}]`, jwk, 'verify'))
+  const keys = jwks['keys'].flatMap((jwk, i) =>
+    isForTokens(jwk) ? jwkKey(`${where}: option "jwks": keys[${i}]`, jwk, 'verify') : [],
+  )
   const kids = keys.flatMap(({ kid }) => kid ?? [])
   if (new Set(kids).size < kids.length) throw new TypeError(`${where}: option "jwks" has two keys with the same "kid"`)
   if (keys.length === 0) throw new TypeError(`${where}: option "jwks" has no keys`)
@@ -148,5 +150,12 @@ async function fetchCapped(url: string, init: RequestInit): Promise<Response> {
 
 /** The keys of a set that can verify tokens; the others are passed over. */
 export function usableKeys({ keys }: JSONWebKeySet): TokenKey[] {
-  return keys.filter((jwk) => jwkProblem(jwk, 'verify') === undefined).map((jwk) => jwkKey('jwks', jwk, 'verify'))
+  return keys
+    .filter((jwk) => isForTokens(jwk) && jwkProblem(jwk, 'verify') === undefined)
+    .map((jwk) => jwkKey('jwks', jwk, 'verify'))
+}
+
+/** A gateway publishes the keys of its bundles beside those of its tokens, and marks which is which. */
+function isForTokens(jwk: unknown): boolean {
+  return !isObject(jwk) || jwk['typ'] === undefined || jwk['typ'] === 'JWT'
 }

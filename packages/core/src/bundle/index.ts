@@ -1,0 +1,17 @@
+/**
+ * Signed bundles: what a gateway publishes so that applications decide by themselves, with `fromBundle` of `@meshguard/core`.
+ *
+ * @module
+ */
+export type {
+  BundleAgent,
+  BundleDelegation,
+  BundleDocument,
+  CurrentAgent,
+  RevokedAgent,
+} from './document.js'
+export { BUNDLE_TYPE } from './document.js'
+export type { BundleKeys } from './keys.js'
+export { bundleSchema } from './schema.js'
+export { type SignBundleOptions, signBundle } from './sign.js'
+export { type VerifiedBundle, type VerifyBundleOptions, verifyBundle } from './verify.js'
