@@ -19,7 +19,7 @@ function driver(pool: SqlitePool): Driver {
   return {
     init: async () => {},
     acquireConnection: () => pool.acquire(),
-    beginTransaction: (connection) => (connection as SqliteConnection).exec('begin immediate'),
+    beginTransaction: (connection) => (connection as SqliteConnection).begin(),
     commitTransaction: (connection) => (connection as SqliteConnection).exec('commit'),
     rollbackTransaction: (connection) => (connection as SqliteConnection).rollback(),
     releaseConnection: async (connection) => pool.release(connection as SqliteConnection),

@@ -53,8 +53,8 @@ export class SqlitePool {
   async transaction<T>(durability: 'disk' | 'process', run: (connection: SqliteConnection) => Promise<T>): Promise<T> {
     const connection = await this.acquire()
     try {
-      const begin = durability === 'disk' ? 'begin immediate' : 'pragma synchronous = normal; begin immediate'
-      await connection.exec(begin)
+      if (durability === 'process') await connection.exec('pragma synchronous = normal')
+      await connection.begin()
       const result = await run(connection)
       await connection.exec('commit')
       return result
