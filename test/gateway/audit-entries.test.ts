@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
 import { hashOf, prepare } from '../../packages/gateway/src/audit/chain.js'
-import { cleanText } from '../../packages/gateway/src/audit/clean-entry.js'
+import { cleanEntry, cleanText, isPlainEntry } from '../../packages/gateway/src/audit/clean-entry.js'
 
 const canonicalize = canonicalizeModule as unknown as typeof canonicalizeModule.default
 const numRuns = Number(process.env['MESHGUARD_RUNS'] ?? 2000)
@@ -137,6 +137,41 @@ describe('an entry of the audit log', () => {
       }),
       { numRuns },
     )
+  })
+
+  it('is written in the same form where nothing has to be cleaned and sorted as where something has', () => {
+    const texts = fc.oneof(
+      { weight: 60, arbitrary: fc.stringMatching(/^[a-z0-9/:._-]{0,40}$/) },
+      fc.stringMatching(/^[ -~]{0,40}$/),
+      fc.constantFrom(...CREDENTIALS.map(([, written]) => written), 'agent_1', 'a: b', '"a" : b', '', 'x'.repeat(342), 'é'),
+      fc.string({ unit: 'binary', maxLength: 400 }),
+    )
+    const value = fc.oneof({ weight: 10, arbitrary: texts }, fc.double(), fc.boolean(), fc.constantFrom(undefined, null))
+    const members = fc.record(
+      {
+        action: texts,
+        claimed: value,
+        durationMs: fc.double(),
+        reason: fc.option(texts, { nil: undefined }),
+        request: fc.oneof(fc.record({ ip: value, method: texts, path: value }), fc.record({ ip: texts, path: texts }), value),
+        service: fc.record({ id: texts, name: texts, token: texts }, { requiredKeys: ['id'] }),
+        trustTier: texts,
+      },
+      { requiredKeys: ['action'] },
+    )
+    let plainOnes = 0
+    const own = { agentId: 'agent_1', code: 'allowed', decision: 'allow', mode: 'enforce', source: 'policies' } as const
+    fc.assert(
+      fc.property(members, fc.boolean(), (given, isSorted) => {
+        const all = { ...own, ...given, id: 'b7c0', timestamp: '1970-01-01T00:00:01.000Z', traceId: 'trace-0001' }
+        const names = isSorted ? Object.keys(all).sort() : Object.keys(all)
+        const entry = Object.fromEntries(names.map((name) => [name, Reflect.get(all, name)])) as unknown as AuditEntry
+        if (isPlainEntry(entry)) plainOnes++
+        expect(prepare(entry, 0).text).toBe(canonicalize(cleanEntry(entry)))
+      }),
+      { numRuns },
+    )
+    expect(plainOnes).toBeGreaterThanOrEqual(Math.floor(numRuns / 50))
   })
 
   it('takes time in proportion to the text, whatever the text is', () => {

@@ -101,8 +101,21 @@ export interface Asked {
    * small letters, and consumes nothing: a rule that denies it denies the request, and that no rule allows it says nothing.
    */
   readonly spelled?: Pick<DecisionRequest, 'action' | 'resource' | 'request'> | undefined
-  /** For the audit entry: `method`, `route`, `path` and `ip` are its `request`; other members are its own (`claimed`, a batch's note…). */
-  readonly entry?: Readonly<Record<string, unknown>> | undefined
+  /** What the audit entry says besides. */
+  readonly entry?: EntryNotes | undefined
+}
+
+/** What an audit entry says besides the decision. */
+export interface EntryNotes {
+  /** The HTTP request, in the place of what `request.request` says of it. */
+  readonly method?: string | undefined
+  readonly route?: string | undefined
+  readonly path?: string | undefined
+  readonly ip?: string | undefined
+  /** What was asked is the agent's own word: a cooperative check. */
+  readonly claimed?: true | undefined
+  /** The service that asked for the agent. */
+  readonly service?: Pick<ServiceCaller, 'id' | 'name'> | undefined
 }
 
 /** What every part of the gateway works with; made once by `createGateway`. */

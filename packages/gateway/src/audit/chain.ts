@@ -1,10 +1,11 @@
-import { hash, randomUUID } from 'node:crypto'
+import { hash } from 'node:crypto'
 import canonicalizeModule from 'canonicalize'
 import type { Logger } from 'pino'
 import type { Keys } from '../identity/keys.js'
 import type { AuditRow, AuditStore, Checkpoint } from '../store/store.js'
 import type { AuditEntry, NewEntry } from './audit-log.js'
-import { cleanEntry } from './clean-entry.js'
+import { cleanEntry, isPlainEntry } from './clean-entry.js'
+import { newEntryId } from './entry-id.js'
 
 /** The package is CommonJS; its types describe a module that it is not. */
 const canonicalize = canonicalizeModule as unknown as typeof canonicalizeModule.default
@@ -30,14 +31,9 @@ export interface Prepared {
   readonly text: string
 }
 
-/** A UUID of version 7 (RFC 9562, 5.7): in the order of time, so that rows beside each other are so in the index of ids too. */
-function newEntryId(now: number): string {
-  const time = now.toString(16).padStart(12, '0')
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`
-}
-
 /** Cleans an entry, completes it and writes it down. */
 export function prepare(entry: NewEntry, now: number): Prepared {
+  if (isPlainEntry(entry)) return { entry, text: JSON.stringify(entry) }
   const { id = newEntryId(now), timestamp = new Date(now).toISOString() } = entry
   const cleaned = cleanEntry({ ...entry, id, timestamp } as AuditEntry)
   return { entry: cleaned, text: canonicalize(cleaned) as string }

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { AuditEntry } from './audit-log.js'
+import type { AuditEntry, NewEntry } from './audit-log.js'
 
 /** No string of an entry is longer, in bytes of UTF-8; what is cut off leaves its length and hash. */
 const MAX_FIELD = 1024
@@ -23,6 +23,46 @@ export function cleanEntry(entry: AuditEntry): AuditEntry {
     cleaned[cleanText(key)] = typeof value === 'string' ? cleanNamed(key, value) : bounded(cleanValue(value, key, 1))
   }
   return cleaned as unknown as AuditEntry
+}
+
+/** What the gateway's own entries are made of; no name of a secret is among them. */
+const MEMBERS: ReadonlySet<string> = new Set(
+  `action agentId agentName claimed code decision durationMs id mode onBehalfOf policy policyVersion reason request resource rule
+  service source timestamp traceId trustTier`.split(/\s+/),
+)
+/** Members of `request` and `service`. */
+const INNER: ReadonlySet<string> = new Set(['id', 'ip', 'method', 'name', 'path', 'route'])
+
+/**
+ * Whether an entry is complete, holds nothing that {@link cleanEntry} would change, and has its members in the order of RFC 8785:
+ * its JSON text is its RFC 8785 form then. Says no of an entry with other members than most have.
+ */
+export function isPlainEntry(entry: NewEntry): entry is AuditEntry {
+  if (entry.id === undefined || entry.timestamp === undefined) return false
+  return isPlain(entry, MEMBERS, isPlainMember)
+}
+
+const isPlainMember = (value: object): boolean => isPlain(value, INNER, () => false)
+
+function isPlain(record: object, names: ReadonlySet<string>, isPlainObject: (value: object) => boolean): boolean {
+  let last = ''
+  for (const name of Object.keys(record)) {
+    if (name <= last || !names.has(name)) return false
+    last = name
+    const value = (record as Readonly<Record<string, unknown>>)[name]
+    if (typeof value === 'string') {
+      if (value.length > SURELY_SHORT || SUSPECT.test(value)) return false
+    } else if (typeof value === 'number') {
+      if (!Number.isFinite(value)) return false
+    } else if (value !== undefined && typeof value !== 'boolean' && !(isObject(value) && isPlainObject(value))) return false
+  }
+  return true
+}
+
+function isObject(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
 }
 
 function bounded(value: unknown): unknown {
@@ -67,8 +107,8 @@ const REDACTED = '[redacted]'
 const SECRET_NAME =
   /(?:passw(?:or)?d|passphrase|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|authorization|cookie|credential)s?$/i
 
-/** What cannot be a credential, and does nothing: most strings are looked at only so far. */
-const SUSPECT = /[^\x20-\x7e]|eyJ|_|=|["':] |["']:|bearer|basic|sk-|pk-|rk-|xox|A[KS]IA|AIza/i
+/** Most strings hold nothing of this, and can then be no credential, and do nothing: they are looked at only so far. */
+const SUSPECT = /[^\x20-\x7e]|eyJ|ms(?:vc|at)_|[spr]k[-_]|gh[pousr]_|github_pat_|=|["':] |["']:|bearer|basic|xox|A[KS]IA|AIza/i
 
 /** Every part is anchored or bounded, so that the work is in proportion to the text. */
 const CREDENTIALS: ReadonlyArray<readonly [RegExp, string]> = [

@@ -1,7 +1,7 @@
 import { type Decision, UnavailableError } from '@meshguard/core'
 import { compileResource, refusalBody } from '@meshguard/core/http'
 import { badRequest, RequestError } from '../http/errors.js'
-import type { Asked, IdentifiedAgent, ServiceCaller, Services } from '../services.js'
+import type { Asked, EntryNotes, IdentifiedAgent, ServiceCaller, Services } from '../services.js'
 import type { Evaluation } from './authzen-schemas.js'
 
 /** Who asks: an agent for itself, a service for others, or anybody at a gateway that enforces nothing. */
@@ -71,9 +71,9 @@ export async function evaluate(
   { decide }: Pick<Services, 'decide'>,
   prepared: Prepared,
   { service }: Asker,
-  entry: Readonly<Record<string, unknown>>,
+  entry: EntryNotes,
 ): Promise<Evaluated> {
-  const by = service === undefined ? { claimed: true } : { service: { id: service.id, name: service.name } }
+  const by: EntryNotes = service === undefined ? { claimed: true } : { service: { id: service.id, name: service.name } }
   const decision = await decide({ ...prepared, entry: { ...entry, ...by } })
   if (decision.code === 'unavailable' && !decision.allowed) {
     throw new UnavailableError(decision.reason ?? 'No decision could be made', { traceId: decision.traceId })

@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { badRequest, type RequestIssue } from '../http/errors.js'
-import type { Services } from '../services.js'
+import type { EntryNotes, Services } from '../services.js'
 import {
   type Evaluation,
   evaluationRequest,
@@ -29,7 +29,7 @@ export async function evaluateAll(
   { defaults, evaluations, semantic }: Batch,
   asker: Asker,
   traceId: string,
-  entry: Readonly<Record<string, unknown>>,
+  entry: EntryNotes,
 ): Promise<Evaluated[]> {
   const prepareOne = (given: unknown) => attempt(async () => prepare(parts, complete(given, defaults), asker, traceId))
   const decideOne = async (prepared: Prepared | Evaluated) =>
