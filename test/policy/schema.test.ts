@@ -84,7 +84,7 @@ describe('parsing a policy', () => {
     ['a name that is none', { name: 7 }, ['name'], 'expected text'],
     ['a version that is a number', { version: 1 }, ['version'], 'quote it'],
     ['no rules', { rules: undefined }, [], '"rules" is missing'],
-    ['empty rules', { rules: [] }, ['rules'], 'rules: expected a list with at least one entry'],
+    ['empty rules', { rules: [] }, ['rules'], 'rules: expected a list with at least 1 entry'],
     ['a bad combine', { combine: 'first' }, ['combine'], '"first-match", "deny-overrides"'],
     ['an empty scope', { appliesTo: {} }, ['appliesTo'], 'is empty'],
     ['a scope that is nothing', { appliesTo: null }, ['appliesTo'], 'expected an object'],

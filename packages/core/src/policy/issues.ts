@@ -27,7 +27,7 @@ export function issuesOf(found: $ZodIssue, document: unknown, keysAt: (path: Pat
   const path = found.path.filter((key) => typeof key !== 'symbol')
   switch (found.code) {
     case 'unrecognized_keys':
-      return found.keys.map((key) => issueAt([...path, key], unknownKey(key, keysAt(path))))
+      return found.keys.map((key) => issueAt([...path, key], unknown('key', key, keysAt(path))))
     case 'invalid_value':
       return [problem(document, path, found.values.map((one) => JSON.stringify(one)).join(', '), found.values.map(String))]
     case 'invalid_type':
@@ -54,23 +54,24 @@ function problem(document: unknown, path: Path, expected: string, names: readonl
   const key = path.at(-1)
   if (value === undefined && key !== undefined) return issueAt(path.slice(0, -1), `"${key}" is missing; expected ${expected}`)
   const hint = typeof value === 'string' ? didYouMean(value, names) : undefined
-  return issueAt(
-    path,
-    [`expected ${names.length > 1 ? 'one of ' : ''}${expected}, not ${inWords(value)}`, hint].filter(Boolean).join('. '),
-  )
+  const words = `expected ${names.length > 1 ? 'one of ' : ''}${expected}, not ${inWords(value)}`
+  return issueAt(path, hint === undefined ? words : `${words}. ${hint}`)
 }
 
 function sizeWords(origin: string, bound: number | bigint, side: 'least' | 'most'): string {
-  if (origin === 'array')
-    return side === 'least' ? 'expected a list with at least one entry' : `at most ${bound} entries are allowed`
-  if (origin === 'string')
-    return side === 'least' ? 'expected text, not an empty string' : `at most ${bound} characters are allowed`
-  return `expected a number of at ${side} ${bound}`
+  const size = `at ${side} ${bound}`
+  if (origin === 'array') return `expected a list with ${size} ${bound === 1 ? 'entry' : 'entries'}`
+  return origin === 'string' ? `expected text with a length of ${size}` : `expected a number of ${size}`
 }
 
-function unknownKey(key: string, known: readonly string[]): string {
-  const hint = didYouMean(key, known) ?? (known.length > 0 ? `There are ${known.join(', ')}.` : '')
-  return `Unknown key ${quote(key)}. ${hint}`.trimEnd()
+/** What is said of a word that is none of those there are: `Unknown key "tag". Did you mean "tags"?` */
+export function unknown(what: string, word: string, known: readonly string[]): string {
+  return `Unknown ${what} ${quote(word)}. ${hintAt(word, known)}`.trimEnd()
+}
+
+/** The nearest of the names there are, or else all of them. */
+export function hintAt(word: string, known: readonly string[]): string {
+  return didYouMean(word, known) ?? (known.length > 0 ? `There are ${known.join(', ')}.` : '')
 }
 
 /** A value as a message may show it: short, and only its kind when it is not plain. */

@@ -35,12 +35,11 @@ export interface TimeRange {
 
 const RANGE = /^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$/
 
-/** Reads `09:00-18:00`; `undefined` if it is something else. */
+/** Reads `09:00-18:00`; `undefined` if it is something else, or begins when it ends. */
 export function rangeOf(text: string): { from: number; to: number } | undefined {
-  const parts = RANGE.exec(text)
-  if (parts === null) return undefined
-  const [h1, m1, h2, m2] = parts.slice(1).map(Number) as [number, number, number, number]
-  return { from: h1 * 60 + m1, to: h2 * 60 + m2 }
+  const [, h1, m1, h2, m2] = RANGE.exec(text)?.map(Number) ?? []
+  const [from, to] = [Number(h1) * 60 + Number(m1), Number(h2) * 60 + Number(m2)]
+  return from >= 0 && from !== to ? { from, to } : undefined
 }
 
 /** Tells the local time as minutes since the beginning of Sunday, or `undefined` if `now` is no time. */
