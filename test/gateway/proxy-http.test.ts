@@ -139,14 +139,66 @@ describe('The forms of HTTP', () => {
     expect(text).toMatch(/8\r\nchunked:\r\n5\r\nabcde\r\n0\r\nx-sum: 7\r\n\r\n$/)
   })
 
-  test('informational answers are not taken for the answer', async () => {
-    upstream.answer((_, outgoing) => {
-      outgoing.writeProcessing()
-      outgoing.writeEarlyHints({ link: '</a>; rel=preload' })
-      outgoing.end('final')
+  describe('Informational answers', () => {
+    const hinting = (...links: string[]) =>
+      upstream.answer((_, outgoing) => {
+        outgoing.writeProcessing()
+        for (const link of links) outgoing.writeEarlyHints({ link, 'x-meshguard-decision': 'deny', 'set-cookie': 'a=b' })
+        outgoing.end('final')
+      })
+    const FINAL = 'HTTP/1.1 200 OK\r\n'
+
+    test('are passed on as they come, 103 with its links and nothing else, and are not taken for the answer', async () => {
+      hinting('</style.css>; rel=preload; as=style', '</a.js>; rel="modulepreload"; crossorigin')
+      const text = await raw(['GET /proxy/contacts HTTP/1.1'])
+      expect(text.slice(0, text.indexOf(FINAL))).toBe(
+        'HTTP/1.1 102 Processing\r\n\r\n' +
+          'HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n' +
+          'HTTP/1.1 103 Early Hints\r\nLink: </a.js>; rel="modulepreload"; crossorigin\r\n\r\n',
+      )
+      expect(text).toMatch(/\r\n\r\nfinal$/)
     })
-    const text = await raw(['GET /proxy/contacts HTTP/1.1'])
-    expect(text).toMatch(/^HTTP\/1\.1 200 [\s\S]*final/)
+
+    /** What a client reads when an upstream answers with these bytes. */
+    const answeredBy = async (bytes: string) => {
+      const own = await startRawUpstream((socket) => socket.end(bytes, 'latin1'))
+      const gateway = await startGateway({ policies: POLICIES, proxy: { target: own.origin } })
+      try {
+        const connection = open(gateway.port)
+        const { token } = await gateway.createAgent()
+        connection.write(
+          `GET /proxy/contacts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\nConnection: close\r\n\r\n`,
+        )
+        return await connection.end()
+      } finally {
+        await gateway.close()
+        await own.close()
+      }
+    }
+    const HINTS = 'HTTP/1.1 103 Early Hints\r\n'
+    const OK = `${FINAL}Content-Length: 2\r\n\r\nok`
+
+    test.each([
+      ['</a>; rel=preload, </b>; rel=preload', '</a>; rel=preload, </b>; rel=preload'],
+      ['a, </b>; rel=preload', '</b>; rel=preload'],
+    ])('a 103 with %s is passed on with %s', async (link, expected) => {
+      const text = await answeredBy(`${HINTS}Link: ${link}\r\n\r\n${OK}`)
+      expect(text.slice(0, text.indexOf(FINAL))).toBe(`${HINTS}Link: ${expected}\r\n\r\n`)
+      expect(text).toMatch(/\r\n\r\nok$/)
+    })
+
+    test.each(['preload this', '<a', '</a>; rel="x', '</\u00e9>', '</a> x'])(
+      'a 103 without a link that is one is left out, and a 104: %s',
+      async (link) => {
+        const text = await answeredBy(`${HINTS}Link: ${link}\r\n\r\nHTTP/1.1 104 Later\r\n\r\n${OK}`)
+        expect(text).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nok$/)
+      },
+    )
+
+    test('are kept from a client of HTTP/1.0, which does not know them', async () => {
+      hinting('</style.css>; rel=preload')
+      expect(await raw(['GET /proxy/contacts HTTP/1.0'])).toMatch(/^HTTP\/1\.1 200 [\s\S]*final$/)
+    })
   })
 
   test('a client that waits for 100 Continue gets it once it is allowed, and not before', async () => {

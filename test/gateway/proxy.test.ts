@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { startGateway, type World, type WorldAgent, type WorldOptions } from './gateway-world.js'
+import { startGateway, type World, type WorldAgent } from './gateway-world.js'
 import { type Received, startUpstream, type Upstream } from './upstream.js'
 
 const POLICIES = [
@@ -42,20 +42,6 @@ beforeEach(() => {
 const headersOf = (headers: Record<string, string> = {}) => ({ authorization: `Bearer ${agent.token}`, ...headers })
 const get = (path: string, headers: Record<string, string> = {}) => world.fetch(path, { headers: headersOf(headers) })
 const newest = async () => (await (await world.admin('GET', '/admin/audit?limit=1')).json()).entries[0]
-
-/** Runs with a gateway of its own. */
-async function withGateway(
-  options: WorldOptions,
-  run: (own: World, headers: Record<string, string>) => Promise<void>,
-): Promise<void> {
-  const own = await startGateway({ policies: POLICIES, ...options })
-  try {
-    const { token } = await own.createAgent({ id: 'agent-1' })
-    await run(own, { authorization: `Bearer ${token}` })
-  } finally {
-    await own.close()
-  }
-}
 
 describe('A request that is allowed', () => {
   test('is forwarded byte for byte, with what the gateway says of it', async () => {
@@ -309,93 +295,5 @@ describe('What an agent declares', () => {
     const answer = await declare('/proxy/contacts/1', headers as unknown as Record<string, string>)
     expect([answer.status, answer.headers.get('x-meshguard-origin')]).toEqual([400, 'gateway'])
     expect(upstream.received).toEqual([])
-  })
-})
-
-describe('A path in capitals', () => {
-  const SECRETS = {
-    name: 'secrets',
-    rules: [
-      { effect: 'deny', actions: ['*:admin', '*:admin/*'] },
-      { effect: 'allow', actions: ['read:*'] },
-    ],
-  }
-  const OWN = {
-    name: 'own',
-    rules: [{ effect: 'allow', actions: ['read:userProfiles'] }],
-  }
-  const target = () => ({ proxy: { target: upstream.origin } })
-
-  test.each(['/ADMIN', '/Admin/keys', '/%41dmin', '/API/admin', '/api/V1/admiN'])(
-    'is denied by the rule for small letters, as the upstream may take them for the same: %s',
-    async (path) => {
-      await withGateway({ policies: [SECRETS], ...target() }, async (own, headers) => {
-        const answer = await own.fetch(`/proxy${path}`, { headers })
-        expect(answer.status).toBe(403)
-        expect(await answer.json()).toMatchObject({ code: 'denied', policy: 'secrets' })
-        expect(upstream.received).toEqual([])
-      })
-    },
-  )
-
-  test('is denied by the rule for an agent on whose behalf another one acts', async () => {
-    const forTagged = { ...SECRETS, appliesTo: { tags: ['guest'] } }
-    const forOthers = { name: 'others', rules: [{ effect: 'allow', actions: ['read:*'] }] }
-    await withGateway({ policies: [forTagged, forOthers], ...target() }, async (own) => {
-      const root = await own.createAgent({ id: 'root', tags: ['guest'] })
-      const leaf = await own.createAgent({ id: 'leaf' })
-      const body = { from: root.id, to: leaf.id, actions: ['read:*'], expiresIn: '1h' }
-      const { token } = await (await own.admin('POST', '/admin/delegations', body)).json()
-      const ask = (path: string, by: string) => own.fetch(`/proxy${path}`, { headers: { authorization: `Bearer ${by}` } })
-      expect((await ask('/Admin', leaf.token)).status).toBe(200)
-      upstream.received.length = 0
-      const answer = await ask('/Admin', token)
-      expect([answer.status, answer.headers.get('x-meshguard-agent-id')]).toEqual([403, leaf.id])
-      expect(upstream.received).toEqual([])
-    })
-  })
-
-  test('needs no rule for small letters to be allowed', async () => {
-    await withGateway({ policies: [OWN], ...target() }, async (own, headers) => {
-      expect((await own.fetch('/proxy/userProfiles', { headers })).status).toBe(200)
-      expect((await own.fetch('/proxy/userprofiles', { headers })).status).toBe(403)
-    })
-  })
-
-  test.each([
-    ['a deny in capitals to a path in small letters', '/admintools', 403],
-    ['a deny in capitals to its own spelling', '/adminTools', 403],
-    ['a deny in capitals to another spelling', '/ADMINTOOLS/keys', 403],
-    ['a deny of a resource in capitals', '/reports/q3-final', 403],
-    ['an allow in capitals, before a wider deny, to its own spelling', '/publicDocs', 200],
-    ['an allow in capitals, before a wider deny, not to another', '/publicdocs', 403],
-    ['a path that no rule denies in any spelling', '/Contacts', 200],
-  ])('%s', async (_what, path, status) => {
-    const MIXED = {
-      name: 'mixed',
-      rules: [
-        { effect: 'deny', actions: ['*:adminTools', '*:adminTools/*'] },
-        { effect: 'deny', actions: ['*:reports/*'], conditions: { resource: { endsWith: ['-Final'] } } },
-        { effect: 'allow', actions: ['read:publicDocs'] },
-        { effect: 'deny', actions: ['*:public*'] },
-        { effect: 'allow', actions: ['read:*'] },
-      ],
-    }
-    await withGateway({ policies: [MIXED], ...target() }, async (own, headers) => {
-      const answer = await own.fetch(`/proxy${path}`, { headers })
-      expect([answer.status, upstream.received.length]).toEqual([status, status === 200 ? 1 : 0])
-    })
-  })
-
-  test('is compared with the policies that are in force now', async () => {
-    await withGateway({ policies: [OWN], ...target() }, async (own, headers) => {
-      const rules = [{ effect: 'deny', actions: ['read:userProfiles'], reason: 'Not today' }]
-      expect((await own.fetch('/proxy/userProfiles', { headers })).status).toBe(200)
-      expect((await own.admin('PUT', '/admin/policies/not-today', { name: 'not-today', rules })).status).toBe(201)
-      const all = { name: 'all', rules: [{ effect: 'allow', actions: ['read:*'] }] }
-      expect((await own.admin('PUT', '/admin/policies/all', all)).status).toBe(201)
-      const answer = await own.fetch('/proxy/userprofiles', { headers })
-      expect([answer.status, await answer.json()]).toMatchObject([403, { policy: 'not-today', message: 'Not today' }])
-    })
   })
 })

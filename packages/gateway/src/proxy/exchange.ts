@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { RequestError } from '../http/errors.js'
 import { type ParsedHeaders, passingNames } from './header-filter.js'
+import { passOnInformation } from './informational.js'
 
 /** What an exchange is told besides the connection that it answers on. */
 export interface ExchangeOptions {
@@ -26,7 +27,7 @@ export interface Ended {
  * written: then the answer is still to be made. An answer that breaks off later ends the connection, so that no client takes the
  * part for the whole. A client that goes away ends the request to the upstream.
  *
- * Informational answers (1xx) are not passed on.
+ * Informational answers that Node can write, 102 and 103, are passed on as they come.
  */
 export class Exchange implements Dispatcher.DispatchHandler {
   readonly ended: Promise<Ended>
@@ -58,7 +59,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ParsedHeaders): void {
-    if (status < 200 || this.#isDone) return
+    if (this.#isDone) return
+    if (status < 200) {
+      passOnInformation(this.#outgoing, status, headers)
+      return
+    }
     if (status > MAX_STATUS) throw new Error(`There is no status ${status}`)
     this.#isEvents = String(headers['content-type']).toLowerCase().startsWith('text/event-stream')
     const outgoing = this.#outgoing
