@@ -14,8 +14,6 @@ describe('DATABASE_URL', () => {
   })
 
   it.each([
-    ['postgres://user:hunter2@db/meshguard', /not supported yet by this release/],
-    ['postgresql://user:hunter2@db/meshguard', /not supported yet by this release/],
     ['mysql://user:hunter2@db', /must be sqlite:/],
     ['./meshguard.db', /must be sqlite:/],
     ['SQLITE:./a.db', /must be sqlite:/],

@@ -46,11 +46,10 @@ export function agentStore(read: Kysely<Schema>, write: Kysely<Schema>): AgentSt
     async update(id, change, now) {
       return write.transaction().execute(async (trx) => {
         const set = changeOf(change, now)
-        const update = trx.updateTable('agents').set(set).where('id', '=', id)
         // Later than it was made, whatever the clock says, so that `changedSince` finds it.
         const later = sql<number>`case when created_at < ${now} then ${now} else created_at + 1 end`
-        if ('updated_at' in set) await update.set({ updated_at: later }).execute()
-        else if (Object.keys(set).length > 0) await update.execute()
+        const all = 'updated_at' in set ? { ...set, updated_at: later } : set
+        if (Object.keys(all).length > 0) await trx.updateTable('agents').set(all).where('id', '=', id).execute()
         const row = await trx.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst()
         if (row === undefined) return undefined
         if (change.tags !== undefined) await writeTags(trx, id, change.tags)

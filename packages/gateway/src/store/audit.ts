@@ -102,7 +102,7 @@ export function auditStore(read: Kysely<Schema>, write: Kysely<Schema>): Omit<Au
         await trx
           .insertInto('cuts')
           .values({ writer, ...moved })
-          .onConflict((conflict) => conflict.column('writer').doUpdateSet(moved))
+          .onConflict((conflict) => conflict.column('writer').doUpdateSet(moved).where('cuts.sequence', '<', sequence))
           .execute()
         return Number(numDeletedRows)
       })

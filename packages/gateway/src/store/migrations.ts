@@ -3,11 +3,27 @@ import type { Schema } from './schema.js'
 
 type Migration = (db: Transaction<Schema>) => Promise<void>
 
+/** How the schema of one kind of database is brought up to date. */
+export interface MigrationPlan {
+  /** What was done to the schema, in order. */
+  readonly migrations: readonly Migration[]
+  /** Makes the transaction the only one of its kind. */
+  begin(trx: Transaction<Schema>): Promise<void>
+  /** The names of the tables that are there. */
+  tables(trx: Transaction<Schema>): Promise<readonly string[]>
+}
+
 /**
  * What was done to the schema, in order; the number of a version is how many of these it has behind it. Released ones never
  * change: add one, and a fixture of the version before it to the tests.
  */
 const MIGRATIONS: readonly Migration[] = [firstSchema, indexChanges]
+
+const SQLITE: MigrationPlan = {
+  migrations: MIGRATIONS,
+  begin: async () => {},
+  tables: async (trx) => (await trx.introspection.getTables()).map(({ name }) => name),
+}
 
 /**
  * Brings the database to the schema of this release, in one transaction.
@@ -15,10 +31,11 @@ const MIGRATIONS: readonly Migration[] = [firstSchema, indexChanges]
  * @returns the versions before and after; 0 is an empty database.
  * @throws Error when the database was written by a newer release or by another program; it is left as it is.
  */
-export async function migrate(db: Kysely<Schema>): Promise<{ from: number; to: number }> {
-  const to = MIGRATIONS.length
+export async function migrate(db: Kysely<Schema>, plan = SQLITE): Promise<{ from: number; to: number }> {
+  const to = plan.migrations.length
   return db.transaction().execute(async (trx) => {
-    await assertOurs(trx)
+    await plan.begin(trx)
+    assertOurs(await plan.tables(trx))
     await trx.schema.createTable('schema_version').ifNotExists().addColumn('version', 'integer', notNull).execute()
     const from = (await trx.selectFrom('schema_version').select('version').executeTakeFirst())?.version ?? 0
     if (from > to) {
@@ -28,7 +45,7 @@ export async function migrate(db: Kysely<Schema>): Promise<{ from: number; to: n
       )
     }
     if (from < to) {
-      for (const migration of MIGRATIONS.slice(from)) await migration(trx)
+      for (const migration of plan.migrations.slice(from)) await migration(trx)
       await trx.deleteFrom('schema_version').execute()
       await trx.insertInto('schema_version').values({ version: to }).execute()
     }
@@ -37,10 +54,9 @@ export async function migrate(db: Kysely<Schema>): Promise<{ from: number; to: n
 }
 
 /** @throws Error when there are tables, but not those of a gateway. */
-async function assertOurs(trx: Transaction<Schema>): Promise<void> {
-  const tables = await trx.introspection.getTables()
-  if (tables.length === 0 || tables.some(({ name }) => name === 'schema_version')) return
-  throw new Error(`DATABASE_URL: the database belongs to another program (it has a table "${tables[0]?.name}")`)
+function assertOurs(tables: readonly string[]): void {
+  if (tables.length === 0 || tables.includes('schema_version')) return
+  throw new Error(`DATABASE_URL: the database belongs to another program (it has a table "${tables[0]}")`)
 }
 
 const notNull = (column: ColumnDefinitionBuilder) => column.notNull()

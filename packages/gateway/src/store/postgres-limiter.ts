@@ -1,0 +1,87 @@
+import type { Bucket, Limiter, Taken } from '@meshguard/core'
+import type { Logger } from 'pino'
+import type { PostgresPool } from './postgres-pool.js'
+
+const TAKE = 'select meshguard_take($1::json) as taken'
+const SWEEP = `delete from rate_limits where key in
+  (select key from rate_limits where empty_at <= $1 order by key limit 10000 for update skip locked)`
+const SWEEP_EVERY_MS = 60_000
+/** Requests that are counted by one statement. */
+const MAX_TAKES = 128
+
+interface Take {
+  readonly buckets: readonly Bucket[]
+  readonly now: number
+  resolve(taken: Taken): void
+  reject(error: unknown): void
+}
+
+/** What the function answers: nothing, or which bucket of those asked for is exhausted, and for how many ms. */
+type Answer = { readonly bucket: number; readonly ms: number } | null
+
+const TAKEN: Taken = Object.freeze({ ok: true, retryAfter: 0 })
+
+/**
+ * Core's limiter with its levels in the database, shared by all gateways on it. A request is counted in one statement, on all of
+ * its buckets or on none; what is asked for while one runs is counted by the next, in order. The time is the caller's. Counts
+ * outlive a restart; a power failure of the database may forget the last.
+ */
+export function postgresLimiter(pool: PostgresPool, log: Logger): Limiter {
+  let waiting: Take[] = []
+  let running = false
+  let sweptAt = Number.NEGATIVE_INFINITY
+
+  async function takeAll(takes: readonly Take[]): Promise<Taken[]> {
+    const asked = takes.map(({ buckets, now }) => ({ now, buckets }))
+    const { rows } = await pool.run<{ taken: Answer[] }>({
+      name: 'limiter-take',
+      text: TAKE,
+      values: [JSON.stringify(asked)],
+    })
+    const answers = rows[0]?.taken ?? []
+    return takes.map(({ buckets }, i) => takenOf(buckets, answers[i] ?? null))
+  }
+
+  /** Removes, once a minute, the buckets that have been empty for a minute, which a request that comes late may still count on. */
+  function sweep(now: number): void {
+    if (Math.abs(now - sweptAt) < SWEEP_EVERY_MS) return
+    sweptAt = now
+    pool.run({ text: SWEEP, values: [now - SWEEP_EVERY_MS] }).catch((error: unknown) => {
+      log.warn({ err: error }, 'empty rate limits were not removed')
+    })
+  }
+
+  async function run(): Promise<void> {
+    while (waiting.length > 0) {
+      const takes = waiting.slice(0, MAX_TAKES)
+      waiting = waiting.slice(MAX_TAKES)
+      try {
+        const taken = await takeAll(takes)
+        takes.forEach((take, i) => {
+          take.resolve(taken[i] as Taken)
+        })
+        sweep((takes[0] as Take).now)
+      } catch (error) {
+        for (const take of takes) take.reject(error)
+      }
+    }
+    running = false
+  }
+
+  return {
+    take(buckets, now) {
+      if (!Number.isFinite(now)) throw new TypeError('A limiter needs the time in ms')
+      return new Promise((resolve, reject) => {
+        waiting.push({ buckets, now, resolve, reject })
+        if (running) return
+        running = true
+        void run()
+      })
+    },
+  }
+}
+
+function takenOf(buckets: readonly Bucket[], answer: Answer): Taken {
+  if (answer === null) return TAKEN
+  return { ok: false, retryAfter: Math.max(1, Math.ceil(answer.ms / 1000)), exhausted: buckets[answer.bucket] }
+}
