@@ -287,6 +287,25 @@ describe('onUnavailable', () => {
   })
 })
 
+describe('a signal', () => {
+  it('of more checks than ten ends all of them, and draws no warning of a leak', async () => {
+    const warnings: string[] = []
+    const note = ({ message }: Error) => warnings.push(message)
+    process.on('warning', note)
+    const guard = createGuard({ source: sourceOf(() => new Promise(() => {})) })
+    const caller = new AbortController()
+    const waiting = Array.from({ length: 20 }, () => guard.check('read:x', { agent, signal: caller.signal }))
+    await new Promise(setImmediate)
+    caller.abort()
+    const late = await guard.check('read:x', { agent, signal: caller.signal })
+    for (const decision of [...(await Promise.all(waiting)), late]) {
+      expect(decision).toMatchObject({ code: 'unavailable', reason: 'The decision: the caller went away' })
+    }
+    process.off('warning', note)
+    expect(warnings).toEqual([])
+  })
+})
+
 describe('modes', () => {
   it('audit lets through what policies said, and nothing else', async () => {
     const guard = createTestGuard({ allow: ['read:*'], mode: 'audit' })
@@ -311,6 +330,17 @@ describe('modes', () => {
       mode: 'audit',
     })
     expect(await failing.check('read:x', { token })).toMatchObject({ allowed: false, code: 'unavailable' })
+  })
+
+  it('audit consumes the rate limits of what policies allow, and none for what they deny', async () => {
+    const limited = { effect: 'allow' as const, actions: ['read:*'], rateLimit: { requests: 2, per: '1h' } }
+    const deny = { effect: 'deny' as const, actions: ['read:secrets'] }
+    const policies = [{ name: 'p', rules: [deny, limited] }]
+    const guard = createTestGuard({ policies, mode: 'audit' })
+    for (let i = 0; i < 5; i++) expect(await guard.check('read:secrets', { token })).toMatchObject({ code: 'denied' })
+    const codes: string[] = []
+    for (let i = 0; i < 3; i++) codes.push((await guard.check('read:a', { token })).code)
+    expect(codes).toEqual(['allowed', 'allowed', 'rate_limited'])
   })
 
   it('bypass evaluates nothing, still verifies a token, and says so once', async () => {

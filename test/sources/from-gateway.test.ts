@@ -49,6 +49,24 @@ describe('fromGateway', () => {
     expect(itemsOf(gateway.asked[0] as never)).toEqual([{ ...request, request: info, context: { a: 1 } }])
   })
 
+  it('waits for more checks than ten of one signal without a warning of a leak, and for none of them once it is aborted', async () => {
+    const warnings: string[] = []
+    const note = ({ message }: Error) => warnings.push(message)
+    process.on('warning', note)
+    const caller = new AbortController()
+    for (const token of [undefined, service]) {
+      const gateway = await script(() => undefined)
+      const guard = createGuard({ source: fromGateway({ url: gateway.url, token }) })
+      const asked = { token: request.token, signal: caller.signal }
+      const waiting = Array.from({ length: 20 }, () => guard.check(request.action, asked))
+      if (token === service) caller.abort()
+      if (token === service) expect((await Promise.all(waiting)).map(({ code }) => code)).toEqual(Array(20).fill('unavailable'))
+    }
+    await new Promise(setImmediate)
+    process.off('warning', note)
+    expect(warnings).toEqual([])
+  })
+
   it('names an agent without a token by its id alone', async () => {
     const gateway = await script()
     const source = fromGateway({ url: gateway.url, token: service })

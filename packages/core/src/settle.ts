@@ -7,6 +7,32 @@ export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }
 
+const listening = new WeakMap<AbortSignal, Set<() => void>>()
+
+/**
+ * Calls back when a signal is aborted, at once if it is already. However many wait, a signal has one listener of ours: Node
+ * takes more than ten for a leak, and says so.
+ *
+ * @returns Takes it back.
+ */
+export function onAbort(signal: AbortSignal | undefined, callback: () => void): () => void {
+  if (signal === undefined) return () => {}
+  if (signal.aborted) callback()
+  const callbacks = listening.get(signal) ?? listenTo(signal)
+  callbacks.add(callback)
+  return () => callbacks.delete(callback)
+}
+
+function listenTo(signal: AbortSignal): Set<() => void> {
+  const callbacks = new Set<() => void>()
+  const tellAll = () => {
+    for (const callback of callbacks) callback()
+  }
+  signal.addEventListener('abort', tellAll, { once: true })
+  listening.set(signal, callbacks)
+  return callbacks
+}
+
 /** Timers count in 31 bits; one for longer would be over at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
@@ -18,22 +44,16 @@ const MAX_TIMER_MS = 2 ** 31 - 1
  * @throws UnavailableError when the deadline passes or the signal is aborted first.
  */
 export function beforeDeadline<T>(promise: Promise<T>, deadline: number, what: string, signal?: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => finish(() => reject(new UnavailableError(`${what}: the caller went away`)))
-    const timer = setTimeout(
-      () => finish(() => reject(new UnavailableError(`${what}: no answer in time`))),
-      Math.min(MAX_TIMER_MS, Math.max(0, deadline - Date.now())),
-    )
-    const finish = (settle: () => void) => {
+  let forget = () => {}
+  const gaveUp = new Promise<never>((_resolve, reject) => {
+    const giveUp = (why: string) => reject(new UnavailableError(`${what}: ${why}`))
+    const left = Math.min(MAX_TIMER_MS, Math.max(0, deadline - Date.now()))
+    const timer = setTimeout(giveUp, left, 'no answer in time')
+    const stop = onAbort(signal, () => giveUp('the caller went away'))
+    forget = () => {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-      settle()
+      stop()
     }
-    signal?.addEventListener('abort', onAbort, { once: true })
-    if (signal?.aborted) onAbort()
-    Promise.resolve(promise).then(
-      (value) => finish(() => resolve(value)),
-      (error) => finish(() => reject(error)),
-    )
   })
+  return Promise.race([promise, gaveUp]).finally(() => forget())
 }

@@ -1,4 +1,5 @@
 import { UnavailableError } from '../errors.js'
+import { onAbort } from '../settle.js'
 import type { Connection } from '../transport/connection.js'
 import { Call, type GatewayAnswer, type GatewayRequest } from '../transport/transport.js'
 import type { Answer, DecisionRequest } from '../types.js'
@@ -18,7 +19,7 @@ export class WaitingCheck {
   #over = false
   #call: Call | undefined
   readonly #timer: ReturnType<typeof setTimeout>
-  readonly #onAbort: (() => void) | undefined
+  #forget = () => {}
 
   /** @param late Makes the error of the time-out. */
   constructor(request: DecisionRequest, item: string, timeoutMs: number, late: () => Error) {
@@ -29,11 +30,7 @@ export class WaitingCheck {
       this.#reject = reject
     })
     this.#timer = setTimeout(() => this.#giveUp(late()), timeoutMs)
-    const { signal } = request
-    if (signal === undefined) return
-    this.#onAbort = () => this.#giveUp(new UnavailableError('The caller of the check went away'))
-    signal.addEventListener('abort', this.#onAbort, { once: true })
-    if (signal.aborted) this.#onAbort()
+    this.#forget = onAbort(request.signal, () => this.#giveUp(new UnavailableError('The caller of the check went away')))
   }
 
   get isOver(): boolean {
@@ -62,7 +59,7 @@ export class WaitingCheck {
     if (this.#over) return false
     this.#over = true
     clearTimeout(this.#timer)
-    if (this.#onAbort !== undefined) this.request.signal?.removeEventListener('abort', this.#onAbort)
+    this.#forget()
     return true
   }
 }
