@@ -1,5 +1,5 @@
 import { type Agent, type AuditEvent, createGuard, type Guard } from '@meshguard/core'
-import { createHttpGuard, type Outcome, type ProtectOptions, type Refusal } from '@meshguard/core/http'
+import { createHttpGuard, type Outcome, type ProtectOptions, type Refusal, readOwnCheck } from '@meshguard/core/http'
 import { createTestGuard, mintTestAgent, recordingSource } from '@meshguard/core/testing'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 
@@ -187,4 +187,11 @@ describe('a refusal', () => {
     expect(headers['content-type']).toContain(kind === 'problem' ? 'application/problem+json' : 'application/json')
     expect('title' in JSON.parse(body)).toBe(kind === 'problem')
   })
+})
+
+it('a route in bypass mode is said on the console once, when it is declared', () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+  readOwnCheck('read:dev', { mode: 'bypass' })
+  readOwnCheck('read:new', { mode: 'audit' })
+  expect(warn.mock.calls).toEqual([[expect.stringContaining('"read:dev" is in bypass mode')]])
 })

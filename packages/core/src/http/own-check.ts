@@ -44,7 +44,7 @@ export interface PassingMiddleware {
 const ROUTE_OPTIONS = ['resource', 'context', 'mode']
 
 /**
- * Reads the arguments of `protect(…)` on a route.
+ * Reads the arguments of `protect(…)` on a route. A route in bypass mode is said on the console.
  *
  * @throws TypeError for what is not an action, an unknown option, or an action function without `dynamic: true`.
  */
@@ -59,7 +59,12 @@ export function readOwnCheck<R>(
   if (typeof resource !== 'string') assertFunction('protect', 'resource', resource)
   assertFunction('protect', 'context', context)
   if (mode !== undefined) assertOneOf('protect', 'mode', mode, ['enforce', 'audit', 'bypass'])
-  return Object.freeze({ kind: 'check', action: readAction(first, dynamic), resource, context, mode })
+  const action = readAction(first, dynamic)
+  if (mode === 'bypass') {
+    const route = typeof action === 'string' ? `The route of "${action}"` : 'A route'
+    console.warn(`MeshGuard: ${route} is in bypass mode: no policy is evaluated for it. For development only.`)
+  }
+  return Object.freeze({ kind: 'check', action, resource, context, mode })
 }
 
 function readAction<R>(first: unknown, dynamic: DynamicRouteOptions<R> | undefined): CheckOfRoute<R>['action'] {
