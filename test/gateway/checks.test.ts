@@ -48,6 +48,7 @@ describe('GET /proxy/check', () => {
     expect(await answer.json()).toEqual({
       allowed: true,
       decision: 'allow',
+      code: 'allowed',
       action: 'read:contacts',
       resource: 'contacts/42',
       policy: 'contacts',
@@ -244,7 +245,10 @@ describe('In audit mode', () => {
       const answer = await audited.fetch('/proxy/check', { headers: { ...bearer(token), 'x-meshguard-action': 'read:admin' } })
       expect(answer.status).toBe(200)
       expect([answer.headers.get('x-meshguard-decision'), answer.headers.get('x-meshguard-audit')]).toEqual(['allow', 'deny'])
-      expect(await answer.json()).toMatchObject({ allowed: true, decision: 'allow', policy: 'contacts', rule: 'no-admin' })
+      expect(await answer.json()).toMatchObject({
+        ...{ allowed: true, decision: 'allow', code: 'denied' },
+        ...{ policy: 'contacts', rule: 'no-admin' },
+      })
       expect((await audited.fetch('/proxy/check', { headers: { 'x-meshguard-action': 'read:x' } })).status).toBe(401)
       expect((await audited.fetch('/proxy/check', { headers: { ...bearer(token), 'x-meshguard-action': 'x' } })).status).toBe(
         400,

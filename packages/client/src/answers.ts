@@ -1,5 +1,6 @@
 import {
   AuthenticationError,
+  type Code,
   ConnectionError,
   type Decision,
   type Issue,
@@ -31,7 +32,7 @@ export function decisionOf(answer: GatewayAnswer, asked: Asked): Decision {
   return {
     ...said,
     decision: said.allowed && !audited ? 'allow' : 'deny',
-    code: audited ? 'denied' : said.code,
+    code: audited ? auditedCode(answer) : said.code,
     action: asked.action,
     resource: asked.resource,
     agentId: agent?.id,
@@ -40,6 +41,14 @@ export function decisionOf(answer: GatewayAnswer, asked: Asked): Decision {
     timestamp: Date.now(),
     enforced: !audited && said.code !== 'bypassed',
   }
+}
+
+const AUDITED: readonly unknown[] = ['denied', 'no_match', 'rate_limited', 'unmapped'] satisfies Code[]
+
+/** What the policies said of a denial that audit mode let through. */
+function auditedCode(answer: GatewayAnswer): Code {
+  const code = bodyOf(answer)?.['code']
+  return AUDITED.includes(code) ? (code as Code) : 'denied'
 }
 
 /** A 403 or 429 of the policies, which another check would get as well; not a limit or refusal of the gateway itself. */

@@ -85,9 +85,20 @@ export const checkCases: readonly Case[] = [
     title: 'tells a denial that was only recorded by decision and enforced',
     async run({ answer, connect }, assert) {
       const { headers, json } = allow('read:contacts')
-      await answer({ headers: { ...headers, 'x-meshguard-audit': 'deny' }, json })
-      const { allowed, decision, enforced } = await connect().check('read:contacts')
-      assert.equal({ allowed, decision, enforced }, { allowed: true, decision: 'deny', enforced: false })
+      for (const said of ['no_match', 'rate_limited', undefined, 'allowed']) {
+        await answer({ headers: { ...headers, 'x-meshguard-audit': 'deny' }, json: { ...json, code: said } })
+        const { allowed, decision, code, enforced } = await connect().check('read:contacts')
+        assert.equal({ allowed, decision, enforced }, { allowed: true, decision: 'deny', enforced: false })
+        assert.equal(code, said === 'no_match' || said === 'rate_limited' ? said : 'denied')
+      }
+    },
+  },
+  {
+    title: 'tells an allow of a gateway that evaluates nothing',
+    async run({ answer, connect }, assert) {
+      await answer(allow('read:contacts', { code: 'bypassed' }))
+      const { allowed, code, enforced } = await connect().check('read:contacts')
+      assert.equal({ allowed, code, enforced }, { allowed: true, code: 'bypassed', enforced: false })
     },
   },
   {

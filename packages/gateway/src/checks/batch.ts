@@ -95,13 +95,13 @@ async function ask(
 }
 
 function decided(decision: Decision, sentToken: boolean): string {
-  const { agentId, code, policyVersion } = decision
+  const { agentId, policyVersion } = decision
   if (!decision.allowed) {
     const { status, body } = refusalAnswer(decision, sentToken, undefined)
     return `{"status":${status},${agentId === undefined ? '' : `"agentId":${JSON.stringify(agentId)},`}${body.slice(1)}`
   }
   const audited = decision.decision === 'deny' ? { audit: 'deny' } : {}
-  return itemOf(200, { agentId, ...allowBody(decision), code, policyVersion, ...audited })
+  return itemOf(200, { agentId, ...allowBody(decision), policyVersion, ...audited })
 }
 
 /** The answer to a check that could not be decided. */

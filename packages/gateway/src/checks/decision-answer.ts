@@ -34,9 +34,9 @@ export function refusalAnswer(decision: Decision, sentToken: boolean, accept: st
   return { status, headers: all, body }
 }
 
-/** The body of a 200. */
-export function allowBody({ action, resource, policy, rule, traceId }: Decision): Record<string, unknown> {
-  return { allowed: true, decision: 'allow', action, resource, policy, rule, traceId }
+/** The body of a 200. Its `code` tells what was let through by the gateway's mode from what the policies allow. */
+export function allowBody({ action, resource, code, policy, rule, traceId }: Decision): Record<string, unknown> {
+  return { allowed: true, decision: 'allow', action, resource, code, policy, rule, traceId }
 }
 
 /**

@@ -10,6 +10,9 @@ const allowed = z
     decision: z.literal('allow'),
     action: z.string(),
     resource: z.string().optional(),
+    code: z
+      .string()
+      .meta({ description: '`allowed`, `bypassed`, or in audit mode the code of the denial that was let through.' }),
     policy: z.string().optional(),
     rule: z.string().optional(),
     traceId: z.string(),
@@ -119,7 +122,7 @@ export const AGENT_OPERATIONS: readonly Operation[] = [
     method: 'get',
     path: '/.well-known/jwks.json',
     id: 'keySet',
-    summary: 'The public keys of agents’ tokens',
+    summary: 'The public keys of agents’ tokens, and of bundles',
     answers: { 200: { description: 'RFC 7517; empty where `JWT_SECRET` signs.', schema: jwks } },
     refusals: [],
   },
