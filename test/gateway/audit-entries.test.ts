@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
 import { hashOf, prepare } from '../../packages/gateway/src/audit/chain.js'
 import { cleanEntry, cleanText, isPlainEntry } from '../../packages/gateway/src/audit/clean-entry.js'
+import { entryOf } from '../../packages/gateway/src/decide/audit-entry.js'
 
 const canonicalize = canonicalizeModule as unknown as typeof canonicalizeModule.default
 const numRuns = Number(process.env['MESHGUARD_RUNS'] ?? 2000)
@@ -151,6 +152,7 @@ describe('an entry of the audit log', () => {
       {
         action: texts,
         claimed: value,
+        declared: fc.option(fc.record({ action: texts }), { nil: undefined }),
         durationMs: fc.double(),
         reason: fc.option(texts, { nil: undefined }),
         request: fc.oneof(fc.record({ ip: value, method: texts, path: value }), fc.record({ ip: texts, path: texts }), value),
@@ -172,6 +174,19 @@ describe('an entry of the audit log', () => {
       { numRuns },
     )
     expect(plainOnes).toBeGreaterThanOrEqual(Math.floor(numRuns / 50))
+  })
+
+  it('has nothing to be sorted or cleaned in it where it is of an ordinary check', () => {
+    const agent = { id: 'agent_1', name: 'Reader', trustTier: 'verified', tags: [] } as const
+    const entry = { claimed: true, method: 'GET', route: '/proxy/check', ip: '::1' } as const
+    const said = { policy: 'readers', policyVersion: '0123456789abcdef', rule: 'allow read:*', reason: 'No rule allows it' }
+    const decision = { ...plain, ...said, allowed: true, enforced: true, timestamp: 1000 }
+    const asked = {
+      who: { agent },
+      request: { action: 'read:contacts', resource: 'contacts/42', traceId: 'trace-0001' },
+      entry,
+    }
+    expect(isPlainEntry(entryOf(asked, decision, 'enforce', 0.0123))).toBe(true)
   })
 
   it('takes time in proportion to the text, whatever the text is', () => {

@@ -54,7 +54,7 @@ const entries = async (world: World) => (await world.audit.query({ limit: 1000 }
 describe('a decision of the gateway', () => {
   it('is recorded with who asked, what was asked, what was answered and how', async () => {
     const world = await openDecideWorld()
-    const entry = { method: 'GET', path: '/proxy/check', ip: '127.0.0.1', claimed: true }
+    const entry = { method: 'GET', path: '/proxy/check', ip: '127.0.0.1', claimed: true } as const
     const decision = await world.decide(ask('read:contacts', { entry }, 'contacts/42'))
     expect(decision).toMatchObject({ allowed: true, code: 'allowed', policy: 'readers', rule: 'read' })
     const [recorded] = await entries(world)

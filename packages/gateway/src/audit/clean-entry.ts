@@ -47,14 +47,15 @@ const isPlainMember = (value: object): boolean => isPlain(value, INNER, () => fa
 function isPlain(record: object, names: ReadonlySet<string>, isPlainObject: (value: object) => boolean): boolean {
   let last = ''
   for (const name of Object.keys(record)) {
+    const value = (record as Readonly<Record<string, unknown>>)[name]
+    if (value === undefined) continue
     if (name <= last || !names.has(name)) return false
     last = name
-    const value = (record as Readonly<Record<string, unknown>>)[name]
     if (typeof value === 'string') {
       if (value.length > SURELY_SHORT || SUSPECT.test(value)) return false
     } else if (typeof value === 'number') {
       if (!Number.isFinite(value)) return false
-    } else if (value !== undefined && typeof value !== 'boolean' && !(isObject(value) && isPlainObject(value))) return false
+    } else if (typeof value !== 'boolean' && !(isObject(value) && isPlainObject(value))) return false
   }
   return true
 }
