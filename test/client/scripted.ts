@@ -68,9 +68,9 @@ export async function startTold(): Promise<ToldScripted> {
 }
 
 /** What a reply of the contract says to do. */
-export function playing({ status = 200, headers, json = {}, text = JSON.stringify(json), pieces, then }: Told): Reply {
+export function playing({ status = 200, headers, json = {}, text = JSON.stringify(json), pieces, ending }: Told): Reply {
   return async (res) => {
-    if (pieces === undefined && then === undefined) {
+    if (pieces === undefined && ending === undefined) {
       res.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text)
       return
     }
@@ -79,8 +79,8 @@ export function playing({ status = 200, headers, json = {}, text = JSON.stringif
       res.write(piece)
       await sleep(20)
     }
-    if (then === 'break') res.destroy()
-    if (then === undefined) res.end()
+    if (ending === 'break') res.destroy()
+    if (ending === undefined) res.end()
   }
 }
 

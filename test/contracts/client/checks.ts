@@ -1,8 +1,13 @@
 import { AuthenticationError, ConnectionError, MeshGuardError, UnavailableError, ValidationError } from '@meshguard/client'
-import { allow, type Case, deny, isA, type Rejection, type Reply, rejection, TOKEN } from './spec.js'
+import { allow, type Case, deny, isA, type Received, type Rejection, type Reply, rejection, TOKEN } from './spec.js'
 
 /** What a check rejects with for an answer that is no decision. */
-function rejects(what: string, reply: Reply, type: typeof MeshGuardError, like: Partial<Rejection> = {}): Case {
+function rejects(
+  what: string,
+  reply: Reply,
+  type: abstract new (...given: never) => Error,
+  like: Partial<Rejection> = {},
+): Case {
   return {
     title: `rejects for ${what}`,
     async run({ answer, connect, received }, assert) {
@@ -27,7 +32,7 @@ export const checkCases: readonly Case[] = [
       await answer(allow('read:contacts'))
       const context = { note: 'Grüße 👋', amount: 3 }
       await connect().check('read:contacts', { resource: 'contacts/42', context, traceId: 'trace-of-a-check' })
-      const [{ method, url, headers } = { method: '', url: '', headers: {} }] = await received()
+      const [{ method, url, headers }] = (await received()) as [Received]
       assert.equal([method, url], ['GET', '/proxy/check'])
       assert.equal(headers['authorization'], `Bearer ${TOKEN}`)
       assert.equal(headers['x-meshguard-action'], 'read:contacts')

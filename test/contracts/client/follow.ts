@@ -2,10 +2,10 @@ import { type AuditEntry, ConnectionError } from '@meshguard/client'
 import { type Case, type Context, isA, type Reply, rejection } from './spec.js'
 
 /** Events with these ids; the stream then ends, breaks, or stays open. */
-const events = (ids: readonly string[], then?: Reply['then']): Reply => ({
+const events = (ids: readonly string[], ending?: Reply['ending']): Reply => ({
   headers: { 'content-type': 'text/event-stream' },
   pieces: [': hello\n\n', ...ids.map((id) => `id: ${id}\nevent: entry\ndata: {"id":"${id}"}\n\n`)],
-  ...(then === undefined ? {} : { then }),
+  ...(ending === undefined ? {} : { ending }),
 })
 
 async function take(stream: AsyncIterable<AuditEntry>, count: number): Promise<string[]> {
@@ -20,7 +20,7 @@ export const followCases: readonly Case[] = [
   {
     title: 'resumes after the last entry when the stream ends or breaks',
     async run(context, assert) {
-      await context.answer(events(['a', 'b']), events(['c'], 'break'), { then: 'break' }, events(['d'], 'stay'))
+      await context.answer(events(['a', 'b']), events(['c'], 'break'), { ending: 'break' }, events(['d'], 'stay'))
       assert.equal(await take(context.connect().streamAudit(), 4), ['a', 'b', 'c', 'd'])
       assert.equal(await asked(context), ['', 'b', 'c', 'c'])
     },
@@ -56,9 +56,9 @@ export const followCases: readonly Case[] = [
     title: 'rejects at once when it cannot begin, and after timeoutMs when it cannot go on',
     async run({ answer, connect }, assert) {
       const client = connect({ timeoutMs: 3000 })
-      await answer({ then: 'break' })
+      await answer({ ending: 'break' })
       isA(ConnectionError, await rejection(client.streamAudit().next()), assert)
-      await answer(events(['a'], 'break'), { then: 'break' })
+      await answer(events(['a'], 'break'), { ending: 'break' })
       const stream = client.streamAudit({}, { timeoutMs: 500 })
       assert.equal((await stream.next()).value, { id: 'a' })
       isA(ConnectionError, await rejection(stream.next()), assert)

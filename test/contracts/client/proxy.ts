@@ -126,7 +126,7 @@ export const proxyCases: readonly Case[] = [
     title: 'hands a body out as it comes, beyond the time-out, until the signal ends it',
     async run({ answer, connect }, assert) {
       const pieces = ['first', ...Array.from({ length: 30 }, (_, i) => `.${i}`)]
-      await answer(from('upstream', { pieces, then: 'stay' }))
+      await answer(from('upstream', { pieces, ending: 'stay' }))
       const abort = new AbortController()
       const response = await connect().get('/api', { timeoutMs: 300, signal: abort.signal })
       const reader = (response.body as ReadableStream<Uint8Array>).getReader()
@@ -141,7 +141,7 @@ export const proxyCases: readonly Case[] = [
   {
     title: 'gives up on headers that do not come',
     async run({ answer, connect }, assert) {
-      await answer({ then: 'stay' })
+      await answer({ ending: 'stay' })
       isA(ConnectionError, await rejection(connect().post('/api', { timeoutMs: 80 })), assert)
     },
   },

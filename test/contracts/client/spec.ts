@@ -1,4 +1,4 @@
-import type { MeshGuardClient, MeshGuardClientOptions } from '@meshguard/client'
+import type { ClientOptions, MeshGuardClient } from '@meshguard/client'
 import type { Assert } from '../assert.js'
 
 /** What the scripted gateway answers, as data, so that it can be told from within any runtime. */
@@ -12,7 +12,7 @@ export interface Reply {
   /** Instead of `json`: written one after the other, 20 ms apart. */
   readonly pieces?: readonly string[]
   /** After `pieces`, or without them instead of any answer: the connection breaks, or stays open and silent. */
-  readonly then?: 'break' | 'stay'
+  readonly ending?: 'break' | 'stay'
 }
 
 /** A request as the scripted gateway got it. */
@@ -43,7 +43,7 @@ export interface Binding {
 /** What a case works with. */
 export interface Context extends Pick<Scripted, 'url' | 'answer' | 'received'> {
   /** A client of the scripted gateway with {@link TOKEN} and {@link ADMIN}, closed after the case. */
-  connect(options?: MeshGuardClientOptions): MeshGuardClient
+  connect(options?: ClientOptions): MeshGuardClient
 }
 
 /** Something that holds of the client in every runtime. */

@@ -28,14 +28,14 @@ export const transportCases: readonly Case[] = [
   {
     title: 'tries a broken connection again',
     async run({ answer, connect }, assert) {
-      await answer({ then: 'break' }, allow('read:contacts'))
+      await answer({ ending: 'break' }, allow('read:contacts'))
       assert.equal((await connect({ retries: 1 }).check('read:contacts')).allowed, true)
     },
   },
   {
     title: 'says that the gateway does not answer when the connection breaks',
     async run({ answer, connect, url }, assert) {
-      await answer({ then: 'break' })
+      await answer({ ending: 'break' })
       const error = await rejection(connect().check('read:contacts'))
       isA(ConnectionError, error, assert)
       assert.equal(error.message, `The gateway at ${url} does not answer`)
@@ -68,7 +68,7 @@ export const transportCases: readonly Case[] = [
   {
     title: 'gives up after timeoutMs',
     async run({ answer, connect }, assert) {
-      await answer({ then: 'stay' })
+      await answer({ ending: 'stay' })
       const error = await rejection(connect({ timeoutMs: 80 }).check('read:contacts'))
       isA(ConnectionError, error, assert)
       assert.match(error.message, /did not answer within 80 ms/)
@@ -77,7 +77,7 @@ export const transportCases: readonly Case[] = [
   {
     title: 'gives up after timeoutMs while a body is read',
     async run({ answer, connect }, assert) {
-      await answer({ pieces: ['{"allowed":'], then: 'stay' })
+      await answer({ pieces: ['{"allowed":'], ending: 'stay' })
       isA(ConnectionError, await rejection(connect().check('read:contacts', { timeoutMs: 150 })), assert)
     },
   },
@@ -86,7 +86,7 @@ export const transportCases: readonly Case[] = [
     async run({ answer, connect, received }, assert) {
       const abort = new AbortController()
       const reason = new Error('of the caller')
-      await answer({ then: 'stay' })
+      await answer({ ending: 'stay' })
       const waiting = rejection(connect({ retries: 5 }).check('read:contacts', { signal: abort.signal }))
       await until(received, 1)
       abort.abort(reason)
@@ -100,7 +100,7 @@ export const transportCases: readonly Case[] = [
     title: 'close ends what waits and refuses what comes',
     async run({ answer, connect, received }, assert) {
       const client = connect()
-      await answer({ then: 'stay' })
+      await answer({ ending: 'stay' })
       const waiting = rejection(client.check('read:contacts'))
       await until(received, 1)
       await client.close()
