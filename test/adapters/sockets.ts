@@ -3,10 +3,17 @@ import { type AddressInfo, connect } from 'node:net'
 import type { Reply } from '../contracts/adapter/spec.js'
 import type { Served } from '../contracts/adapter.js'
 
-/** Serves a Node server on a loopback port of its own and speaks to it: paths and raw bytes arrive as they were written. */
+/** Serves a Node server on a loopback port of its own and speaks to it. */
 export async function served(server: Server, close?: () => Promise<unknown>): Promise<Served> {
   if (!server.listening) await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
+  return speakTo((server.address() as AddressInfo).port, async () => {
+    server.closeAllConnections()
+    await (close?.() ?? new Promise((resolve) => server.close(resolve)))
+  })
+}
+
+/** Speaks to whatever listens on a loopback port: paths and raw bytes arrive as they were written. */
+export function speakTo(port: number, close: () => unknown): Served {
   const agent = new Agent({ keepAlive: true })
   return {
     request: (method, path, headers, body) => request({ port, method, path, headers, agent }, body),
@@ -14,8 +21,7 @@ export async function served(server: Server, close?: () => Promise<unknown>): Pr
     abandon: (bytes, afterMs) => abandon(port, bytes, afterMs),
     async close() {
       agent.destroy()
-      server.closeAllConnections()
-      await (close?.() ?? new Promise((resolve) => server.close(resolve)))
+      await close()
     },
   }
 }

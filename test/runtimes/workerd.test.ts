@@ -1,15 +1,13 @@
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { Miniflare } from 'miniflare'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { kit } from '../adapters/hono.js'
-import { casesFor } from '../contracts/adapter.js'
+import { describeRuntime } from './describe-runtime.js'
+import { lacks } from './lacks.js'
+import type { Outcome } from './suites.js'
 
-let workerd: Miniflare
-
-beforeAll(async () => {
+describeRuntime({ name: 'workerd', lacks: lacks.workerd }, { skipped: 6 }, async (stage) => {
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('./hono-worker.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL('./worker.ts', import.meta.url))],
     bundle: true,
     write: false,
     format: 'esm',
@@ -17,20 +15,18 @@ beforeAll(async () => {
     conditions: ['meshguard:source', 'workerd', 'worker', 'browser'],
     mainFields: ['browser', 'module', 'main'],
   })
-  workerd = new Miniflare({ modules: true, script: outputFiles[0]?.text ?? '', compatibilityDate: '2026-04-01' })
-  await workerd.ready
-})
-afterAll(() => workerd.dispose())
-
-const refuse = () => Promise.reject(new Error('The cases run in the worker'))
-
-for (const [theme, cases] of casesFor({ kit, features: [], serve: refuse })) {
-  describe(`Hono in workerd: ${theme}`, () => {
-    for (const { title } of cases) {
-      it(title, async () => {
-        const response = await workerd.dispatchFetch(`https://worker.example/${encodeURIComponent(title)}`)
-        expect(((await response.json()) as { error?: string }).error).toBeUndefined()
-      })
-    }
+  const workerd = new Miniflare({
+    modules: true,
+    script: outputFiles[0]?.text ?? '',
+    compatibilityDate: '2026-04-01',
+    bindings: { STAGE: stage },
   })
-}
+  await workerd.ready
+  return {
+    async outcome({ suite, title }) {
+      const body = JSON.stringify({ suite, title })
+      return (await (await workerd.dispatchFetch('https://worker.example/', { method: 'POST', body })).json()) as Outcome
+    },
+    close: () => workerd.dispose(),
+  }
+})

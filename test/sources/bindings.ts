@@ -30,7 +30,9 @@ export const policies: Binding = {
 export type Way = 'tokens' | 'tokens and a service' | 'ids'
 
 /** A real gateway, started once, whose policies and agents are changed for each case. */
-export async function bindGateway(way: Way): Promise<Binding & { close(): Promise<void> }> {
+export async function bindGateway(
+  way: Way,
+): Promise<Binding & { readonly url: string; readonly service: string | undefined; close(): Promise<void> }> {
   vi.useFakeTimers({ toFake: ['Date'], now: Date.UTC(2030, 0, 7) })
   const gateway = await startGateway({ policies: [], deniedRpm: 1_000_000 })
   const service = way === 'tokens' ? undefined : await gateway.createService('decide')
@@ -38,6 +40,8 @@ export async function bindGateway(way: Way): Promise<Binding & { close(): Promis
   const together: Feature[] = way === 'tokens' ? [] : ['many', 'request', 'any-text']
   return {
     name: `fromGateway by ${way}`,
+    url: gateway.url,
+    service,
     features: new Set<Feature>(['tokens', ...together]),
     async open(setup): Promise<SourceWorld> {
       await replacePolicies(gateway, setup.policies)

@@ -42,15 +42,10 @@ export async function* followAudit(
       for await (const { data } of events) yield entryOf(data)
     } catch (error) {
       if (ended.aborted) return
-      if (!isLost(error) || !retry.mayGoOn()) throw error
+      if (!(error instanceof ConnectionError) || !retry.mayGoOn()) throw error
     }
     await retry.pause(ended)
   }
-}
-
-/** A connection that broke while it was read fails with whatever `fetch` throws. */
-function isLost(error: unknown): boolean {
-  return error instanceof ConnectionError || error instanceof TypeError
 }
 
 function entryOf(data: string): AuditEntry {

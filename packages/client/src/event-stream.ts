@@ -1,3 +1,5 @@
+import { ConnectionError } from '@meshguard/core'
+
 /** One server-sent event. */
 export interface ServerSentEvent {
   /** The last `id` that the stream named, this event's or an earlier one's. */
@@ -8,6 +10,8 @@ export interface ServerSentEvent {
 /**
  * Reads server-sent events (WHATWG HTML, 9.2.6). A block without `data` is no event, but its `id` counts for the next ones
  * and is told to `onId`. Leaving the loop cancels the stream.
+ *
+ * @throws ConnectionError when the stream breaks; every runtime has an error of its own for that.
  */
 export async function* readEvents(
   stream: ReadableStream<Uint8Array>,
@@ -20,7 +24,9 @@ export async function* readEvents(
   let rest = ''
   try {
     for (;;) {
-      const { done, value } = await reader.read()
+      const { done, value } = await reader.read().catch((cause: unknown): never => {
+        throw new ConnectionError('The event stream broke', { cause })
+      })
       if (done) return
       const lines = (rest + decoder.decode(value, { stream: true })).split(/\r\n|\n|\r(?!$)/)
       rest = lines.pop() as string
@@ -37,6 +43,7 @@ export async function* readEvents(
       }
     }
   } finally {
-    await reader.cancel()
+    // Of a stream that broke it says so again.
+    await reader.cancel().catch(() => undefined)
   }
 }

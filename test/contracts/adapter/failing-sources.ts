@@ -88,12 +88,14 @@ export const failingSources: readonly Case[] = [
   },
   {
     title: 'a source that answers twice is heard once: deny and then allow stays a denial',
-    app: source(() =>
-      thenable((resolve) => {
-        resolve({ allowed: false, code: 'denied' })
-        resolve(allow)
-        setTimeout(() => resolve(allow), 5)
-      }),
+    app: source(
+      () =>
+        thenable((resolve) => {
+          resolve({ allowed: false, code: 'denied' })
+          resolve(allow)
+          setTimeout(() => resolve(allow), 5)
+        }),
+      { timeoutMs: 1000 },
     ),
     async run({ request, ran, decided }, assert) {
       assert.equal((await request('GET', '/contacts/42')).status, 403)

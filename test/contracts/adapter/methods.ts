@@ -189,7 +189,8 @@ export const methods: readonly Case[] = [
       const authorization = `Authorization: Bearer ${await token()}`
       for (const start of ['FOO /any', 'get /any', 'Get /one', 'get /one', 'DELETE\t /any']) {
         const { status } = await send(`${start} HTTP/1.1\r\nHost: a\r\n${authorization}\r\nConnection: close\r\n\r\n`)
-        assert.equal(status, 400, start)
+        // 0: some servers close the connection without a word.
+        assert.ok(status === 0 || status >= 400, `${start} is answered ${status}`)
       }
       assert.equal(ran, [])
     },
