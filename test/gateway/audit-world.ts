@@ -70,7 +70,7 @@ export async function openAuditWorld(settings: GatewaySettings = {}): Promise<Wo
   const store = await openStore(config.databaseUrl, { log, now })
   const fault: Partial<AuditStore> = {}
   const audit = new Proxy(store.audit, {
-    get: (target, name) => Reflect.get(fault, name) ?? Reflect.get(target, name).bind(target),
+    get: (target, name) => Reflect.get(fault, name) ?? Reflect.get(target, name)?.bind(target),
   })
   const commits: number[] = []
   const metrics: Metrics = {

@@ -10,6 +10,8 @@ export interface GatewayConfig {
   readonly host: string
   readonly mode: Mode
   readonly databaseUrl: string
+  /** Names this gateway among those on one PostgreSQL. Default: made on first start and kept in `dataDir`. */
+  readonly gatewayId?: string | undefined
   readonly policiesDir?: string | undefined
   readonly dataDir: string
   readonly signingKeyFile: string
@@ -63,6 +65,7 @@ interface Reading {
  * | `MODE` | `enforce`; `audit`, `bypass` (on loopback alone) |
  * | `DATA_DIR` | `.meshguard` |
  * | `DATABASE_URL` | `sqlite:<DATA_DIR>/meshguard.db`; `DB_PATH` is a spelling of its path; `postgres://…` |
+ * | `GATEWAY_ID` | made on first start, with PostgreSQL; one for each gateway |
  * | `POLICIES_DIR` | none |
  * | `SIGNING_KEY_FILE` | `<DATA_DIR>/keys/signing-keys.json`; required with PostgreSQL |
  * | `ADMIN_TOKEN` | made on first start; at least 32 characters |
@@ -178,6 +181,7 @@ function conclude({ values, issues, nameOf }: Reading): GatewayConfig {
     host,
     mode: of<Mode>('mode', 'enforce'),
     databaseUrl,
+    gatewayId: of('gatewayId', undefined),
     policiesDir: of('policiesDir', undefined),
     dataDir,
     signingKeyFile: of('signingKeyFile', join(dataDir, 'keys', 'signing-keys.json')),

@@ -73,9 +73,14 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
   },
   databaseUrl: {
     variable: 'DATABASE_URL',
-    expected: 'sqlite:./path/to/file.db, sqlite:/absolute/path.db or postgres://…',
+    expected: 'sqlite:./path/to/file.db, sqlite:/absolute/path.db or postgres://user:password@host:5432/database',
     secret: true,
-    schema: z.string().refine((url) => /^postgres(?:ql)?:\/\/./.test(url) || databaseUrlProblem(url) === undefined),
+    schema: z.string().refine((url) => databaseUrlProblem(url) === undefined),
+  },
+  gatewayId: {
+    variable: 'GATEWAY_ID',
+    expected: 'up to 64 letters, digits, dots, dashes and underscores',
+    schema: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/),
   },
   policiesDir: { variable: 'POLICIES_DIR', expected: 'the path of a folder', schema: path },
   dataDir: { variable: 'DATA_DIR', expected: 'the path of a folder', schema: path },

@@ -8,6 +8,8 @@ import { streamed } from './streamed.js'
 
 const PAGE = 100
 const KEEP_ALIVE_MS = 15_000
+/** How often the log is looked at where other gateways write to it too. */
+const LOOK_MS = 1000
 
 /** What a stream needs besides the services. */
 export interface StreamOptions {
@@ -28,7 +30,7 @@ export interface StreamOptions {
  * @throws RequestError 400 for a last id that the log does not hold (any more); UnavailableError.
  */
 export async function streamAudit(services: Services, options: StreamOptions): Promise<Response> {
-  const { audit, closing, log } = services
+  const { audit, closing, log, store } = services
   const { filter, lastEventId, stillMay, keepAliveMs = KEEP_ALIVE_MS } = options
   let last = lastEventId ?? (await audit.newest())
   if (lastEventId !== undefined && (await audit.after(lastEventId, 1)) === undefined) {
@@ -55,7 +57,9 @@ export async function streamAudit(services: Services, options: StreamOptions): P
         if (text !== '') yield text
         // However much is told meanwhile, a sign of life is due: a busy log is no reason not to ask whether the caller still may.
         const left = due - performance.now()
-        if (left > 0 && (entries.length === PAGE || (await news.within(left)))) continue
+        if (left > 0 && entries.length === PAGE) continue
+        if (left > 0) await news.within(store.changes === undefined ? left : Math.min(left, LOOK_MS))
+        if (performance.now() < due) continue
         if (ended.aborted || !(await holds(stillMay))) return
         yield opening(last)
         due = performance.now() + keepAliveMs

@@ -11,7 +11,7 @@ import { verifyLog } from './verify-chain.js'
 
 type Parts = Pick<Services, 'store' | 'keys' | 'config' | 'log' | 'metrics' | 'now'>
 
-/** The chain of what this gateway itself records. */
+/** The chain of what a gateway that has its database for itself records. */
 export const OWN_WRITER = 'gateway'
 
 const HOUR_MS = 3_600_000
@@ -24,22 +24,24 @@ const CLOCK_SKEW_MS = 300_000
  * Opens the audit log: one chain of hashes for this gateway and one for every service that ships entries, each with its end
  * signed in the transaction that wrote it. Retention is applied now and every hour.
  *
+ * @param own The chain of what this gateway itself records. Gateways that share a database each have one of their own, and what
+ * services ship to them is in chains of their own too, so that no chain has two writers.
  * @throws UnavailableError when the store cannot be read.
  */
-export async function createAuditLog(parts: Parts): Promise<AuditLog> {
+export async function createAuditLog(parts: Parts, own = OWN_WRITER): Promise<AuditLog> {
   const { store, config, log, metrics, now } = parts
   const listeners = new Set<(entry: AuditEntry) => void>()
   const tell = (entries: readonly Prepared[]): void => {
     for (const listener of listeners) for (const { entry } of entries) listener(entry)
   }
   const chains = new ChainWriter(parts)
-  await chains.open(OWN_WRITER)
+  await chains.open(own)
   const commits = new GroupCommit({
     async: config.auditMode === 'async',
     log,
     async commit(entries) {
       const started = performance.now()
-      await chains.write(OWN_WRITER, async () => entries)
+      await chains.write(own, async () => entries)
       metrics.auditCommit(entries.length, (performance.now() - started) / 1000)
       tell(entries)
     },
@@ -58,12 +60,13 @@ export async function createAuditLog(parts: Parts): Promise<AuditLog> {
   return {
     append,
     ship: async (writer, entries) => {
-      if (writer === OWN_WRITER) throw new TypeError(`"${OWN_WRITER}" is the gateway's own chain`)
+      if (writer === own) throw new TypeError(`"${own}" is the gateway's own chain`)
+      const chain = own === OWN_WRITER ? writer : `${writer}@${own}`
       const marked = await mark(parts, writer, entries)
       let added = 0
       for (let i = 0; i < marked.length; i += SLICE) {
         const slice = marked.slice(i, i + SLICE)
-        const written = await chains.write(writer, async () => {
+        const written = await chains.write(chain, async () => {
           const known = await store.audit.known(slice.map(({ entry }) => entry.id))
           return slice.filter(({ entry }) => !known.has(entry.id))
         })
@@ -88,7 +91,7 @@ export async function createAuditLog(parts: Parts): Promise<AuditLog> {
       listeners.add(guarded)
       return () => listeners.delete(guarded)
     },
-    verify: (onProgress) => verifyLog(parts, [OWN_WRITER], onProgress),
+    verify: (onProgress) => verifyLog(parts, [own], onProgress),
     applyRetention: () => applyRetention(parts),
     get dropped() {
       return { ...commits.dropped }

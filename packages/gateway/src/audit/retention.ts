@@ -20,9 +20,20 @@ const BLOCK = 1000
  */
 export async function applyRetention(parts: Parts): Promise<number> {
   const before = parts.now() - parts.config.auditRetentionDays * DAY_MS
-  let gone = 0
+  let gone = await dropParts(parts, before)
   for (const writer of await parts.store.audit.writers()) gone += await cutChain(parts, writer, before)
   return gone
+}
+
+/** Drops what is old enough as a whole, where the database keeps the log in parts. */
+async function dropParts({ store: { audit }, keys, now }: Parts, before: number): Promise<number> {
+  let gone = 0
+  for (;;) {
+    const part = await audit.oldestPart?.(before)
+    if (part === undefined || audit.dropPart === undefined) return gone
+    const cuts = part.ends.map((end) => sign(keys, 'cut', end.writer, end, now()))
+    gone += await audit.dropPart(part, await Promise.all(cuts))
+  }
 }
 
 async function cutChain({ store, keys, log, now }: Parts, writer: string, before: number): Promise<number> {

@@ -27,6 +27,7 @@ const SETTING = 'admin-token-sha256'
 export async function openAdminToken({
   config,
   store,
+  log,
   onAdminToken,
 }: AdminTokenParts): Promise<{ digest: string; made?: string }> {
   if (config.adminToken !== undefined) return { digest: digestOf(config.adminToken) }
@@ -35,8 +36,13 @@ export async function openAdminToken({
   const made = `msat_${randomBytes(32).toString('base64url')}`
   await tell(made, config.dataDir, onAdminToken)
   const digest = digestOf(made)
-  await store.settings.set(SETTING, digest)
-  return { digest, made }
+  if (await store.settings.swap(SETTING, undefined, digest)) return { digest, made }
+  log.warn('another gateway has made the admin token at the same moment: the one that was shown here is void')
+  return { digest: (await store.settings.get(SETTING)) ?? fail() }
+}
+
+function fail(): never {
+  throw new Error('The admin token was removed from the database while this gateway started: start it again')
 }
 
 async function tell(token: string, dataDir: string, onAdminToken: AdminTokenParts['onAdminToken']): Promise<void> {

@@ -21,6 +21,10 @@ const MAX_SECRET = 512
 /** Finds out who calls: agents by their tokens and the registry, services and operators by their secrets' digests. */
 export function createIdentity({ store, keys, log, now, adminTokenDigest }: IdentityParts): Identity {
   const agents = new KnownAgents(store.agents, log)
+  store.changes?.subscribe((changes) => {
+    if (changes === undefined) agents.forgetAll()
+    else for (const { kind, key } of changes) if (kind === 'agents') agents.forget(key)
+  })
 
   const admit = (known: KnownAgent | undefined, gen: unknown) => {
     if (known === undefined) throw new AuthenticationError('The token is for an agent that is not in the registry')

@@ -41,6 +41,12 @@ export class KnownAgents {
     this.#underWay.delete(id)
   }
 
+  /** Forgets all of them: any may have changed. */
+  forgetAll(): void {
+    this.#known.clear()
+    this.#underWay.clear()
+  }
+
   /** Notes that an agent was seen, at most once in five minutes, and waits for nothing. */
   saw(known: KnownAgent, now: number): void {
     if (now - known.seenAt < SEEN_EVERY_MS) return

@@ -19,11 +19,29 @@ export async function createPolicyRegistry(parts: Parts): Promise<PolicyRegistry
   const stored = new Map((await parts.store.policies.list()).map((one) => [one.name, readStored(one)]))
   const registry = new Registry(parts, stored)
   await registry.watchFolder()
+  const { changes } = parts.store
+  const refresh = () => registry.serially(() => registry.refresh())
+  changes?.subscribe(async (all) => {
+    if (all === undefined || all.some(({ kind }) => kind === 'policies')) await refresh()
+  })
+  /** Operators are answered by what the database holds, whichever gateway they ask. */
+  const upToDate = async () => {
+    if (changes !== undefined) await refresh()
+  }
   return {
     current: () => registry.current,
-    list: async () => registry.list(),
-    get: async (name) => registry.get(name),
-    put: (document, ifRevision) => registry.serially(() => registry.put(document, ifRevision)),
+    list: async () => {
+      await upToDate()
+      return registry.list()
+    },
+    get: async (name) => {
+      await upToDate()
+      return registry.get(name)
+    },
+    put: async (document, ifRevision) => {
+      await upToDate()
+      return registry.serially(() => registry.put(document, ifRevision))
+    },
     delete: (name, ifRevision) => registry.serially(() => registry.delete(name, ifRevision)),
     problem: () => registry.problem,
     subscribe(listener) {
@@ -59,12 +77,13 @@ class Registry {
   current: Policies = createPolicies([])
   readonly listeners = new Set<() => void>()
   readonly #parts: Parts
-  readonly #api: Map<string, ApiPolicy>
+  #api: Map<string, ApiPolicy>
   #files = new Map<string, FilePolicy>()
   /** The last good state of the folder, while there is no room for it. */
   #waiting: Policies | undefined
   #badFolder: string | undefined
   #tooMuch: string | undefined
+  #badStored: string | undefined
   #folder: LoadedPolicies | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -95,7 +114,7 @@ class Registry {
   }
 
   get problem(): string | undefined {
-    return this.#badFolder ?? this.#tooMuch
+    return this.#badFolder ?? this.#badStored ?? this.#tooMuch
   }
 
   list(): readonly ListedPolicy[] {
@@ -116,6 +135,27 @@ class Registry {
     const done = this.#last.then(change, change)
     this.#last = done
     return done
+  }
+
+  /**
+   * Reads the policies of the API again, which other gateways may have changed. One that does not parse here, or a set that is too
+   * large, leaves the last good set in force.
+   */
+  async refresh(): Promise<void> {
+    const stored = await this.#parts.store.policies.list()
+    const isSame = ({ name, revision }: StoredPolicy) => this.#api.get(name)?.revision === revision
+    if (stored.length === this.#api.size && stored.every(isSame) && this.#badStored === undefined) return
+    try {
+      this.#api = new Map(
+        stored.map((one) => [one.name, isSame(one) ? (this.#api.get(one.name) as ApiPolicy) : readStored(one)]),
+      )
+      this.#badStored = undefined
+      this.#apply()
+    } catch (error) {
+      if (!(error instanceof ValidationError)) throw error
+      if (this.#badStored !== error.message) this.#say(error.message)
+      this.#badStored = error.message
+    }
   }
 
   async put(document: StoredPolicy['document'], ifRevision: number | undefined): Promise<ListedPolicy> {
