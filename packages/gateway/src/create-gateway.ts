@@ -2,6 +2,7 @@ import { createGuard, fromPolicies } from '@meshguard/core'
 import type { Hono } from 'hono'
 import { type Logger, pino } from 'pino'
 import { createAuditLog } from './audit/create-audit-log.js'
+import { ownWriter } from './audit/own-writer.js'
 import { completeConfig, type GatewayConfig, type GatewaySettings } from './config.js'
 import { createDecide } from './decide/create-decide.js'
 import { createApp } from './http/create-app.js'
@@ -119,11 +120,12 @@ async function openServices(
   await makePrivateFolder(config.dataDir)
   const metrics = createMetrics()
   const keys = await createKeys({ config, log, now })
-  const store = await openStore(config.databaseUrl, { log, now })
+  const writer = await ownWriter(config)
+  const store = await openStore(config.databaseUrl, { log, now, writer })
   closers.push(() => store.close())
   const policies = await createPolicyRegistry({ store, config, log, now })
   closers.push(() => policies.close())
-  const audit = await createAuditLog({ store, keys, config, log, metrics, now })
+  const audit = await createAuditLog({ store, keys, config, log, metrics, now }, writer)
   closers.push(() => audit.close())
   countLosses(metrics, audit)
   const guard = createGuard({ source: fromPolicies(policies, { limiter: store.limiter }), mode: config.mode })
