@@ -179,6 +179,7 @@ async function exchanges(): Promise<Exchange[]> {
     await world.createAgent(),
   ]
   const writer = { authorization: `Bearer ${await world.createService('audit:write')}` }
+  const guard = { authorization: `Bearer ${await world.createService('bundle')}` }
   const decider = { authorization: `Bearer ${await world.createService('decide')}` }
   const own = (token: string, more: object = {}) => ({
     authorization: `Bearer ${token}`,
@@ -262,7 +263,12 @@ async function exchanges(): Promise<Exchange[]> {
     { method: 'POST', path: '/admin/delegations', body: { from: b.id, to: 'none', actions: ['*'], expiresIn: '1h' } },
     { method: 'DELETE', path: `/admin/delegations/${delegation.id}` },
     { method: 'DELETE', path: `/admin/delegations/${delegation.id}` },
+    { method: 'POST', path: '/admin/keys/rotate', body: { key: 'bundle' } },
     { method: 'POST', path: '/admin/keys/rotate' },
+    { method: 'GET', path: '/v1/bundle', headers: guard },
+    { method: 'GET', path: '/v1/bundle', headers: { ...guard, 'if-none-match': '*' } },
+    { method: 'GET', path: '/v1/bundle', headers: decider },
+    { method: 'GET', path: '/v1/bundle/stream', headers: guard },
     { method: 'GET', path: '/.well-known/authzen-configuration' },
     { method: 'POST', path: '/access/v1/evaluation', headers: own(a.token), body: question },
     { method: 'POST', path: '/access/v1/evaluation', headers: own(a.token), body: {} },

@@ -1,25 +1,14 @@
 /** Actions (`verb:object`) and how they are derived from a route's registered pattern. */
 
 const MAX_ACTION = 256
-const COLON = 58
-const STAR = 42
+const ACTION = /^[!-)+-9;-~]+:[!-)+-~]+$/
 
 /**
  * Whether a string is an action: `verb:object`, at most 256 characters of printable ASCII without spaces, a non-empty verb
  * before the first `:`, a non-empty object after it, and no `*` anywhere.
  */
 export function isAction(action: unknown): action is string {
-  if (typeof action !== 'string' || action.length > MAX_ACTION) return false
-  let colon = 0
-  for (let i = 0; i < action.length; i++) {
-    const unit = action.charCodeAt(i)
-    if (unit <= 32 || unit >= 127 || unit === STAR) return false
-    if (unit === COLON && colon === 0) {
-      if (i === 0) return false
-      colon = i
-    }
-  }
-  return colon > 0 && colon < action.length - 1
+  return typeof action === 'string' && action.length <= MAX_ACTION && ACTION.test(action)
 }
 
 const checking = new WeakSet<object>()
@@ -178,14 +167,8 @@ export function paramNames(pattern: string): string[] | undefined {
 /** A pattern's segments, or `undefined` for one that is not canonical: non-ASCII, over-long, with groups or expressions. */
 function parsePattern(pattern: string): Segment[] | undefined {
   if (typeof pattern !== 'string' || pattern.length > MAX_PATTERN || !pattern.startsWith('/')) return undefined
-  const segments: Segment[] = []
-  for (const source of pattern.split('/')) {
-    if (source === '') continue
-    const segment = parseSegment(source)
-    if (segment === undefined) return undefined
-    segments.push(segment)
-  }
-  return segments
+  const segments = pattern.split('/').filter(Boolean).map(parseSegment)
+  return segments.every((segment) => segment !== undefined) ? segments : undefined
 }
 
 function parseSegment(source: string): Segment | undefined {
@@ -208,7 +191,7 @@ const VERSION = /^v\d+(?:[a-z]+\d*)?$/
 function dropPrefix(segments: readonly Segment[], prefixes: readonly string[]): readonly Segment[] {
   const sources = segments.map((segment) => segment.source)
   const fitting = prefixes
-    .map((prefix) => prefix.split('/').filter((part) => part !== ''))
+    .map((prefix) => prefix.split('/').filter(Boolean))
     .filter((parts) => parts.every((part, i) => part === sources[i]))
   const longest = Math.max(0, ...fitting.map((parts) => parts.length))
   return segments.slice(VERSION.test(sources[longest] ?? '') ? longest + 1 : longest)
@@ -233,13 +216,8 @@ function fillSegment(segment: Segment, params: Params): string | undefined {
 function encodeSegments(value: string | readonly string[]): string | undefined {
   const parts = typeof value === 'string' ? value.split('/') : value
   if (parts.reduce((length, part) => length + part.length, 0) > 2048) return undefined
-  const encoded: string[] = []
-  for (const part of parts) {
-    const one = encodeParam(part)
-    if (one === undefined) return undefined
-    encoded.push(one)
-  }
-  return encoded.join('/')
+  const encoded = parts.map(encodeParam)
+  return encoded.every((one) => one !== undefined) ? encoded.join('/') : undefined
 }
 
 const PLAIN = /^[A-Za-z0-9_-]+$/
@@ -247,14 +225,6 @@ const PLAIN = /^[A-Za-z0-9_-]+$/
 function encodeParam(value: string | readonly string[]): string | undefined {
   if (typeof value !== 'string' || value.length > MAX_PARAM) return undefined
   if (PLAIN.test(value)) return value
-  if (value === '' || value === '.' || value === '..' || hasControl(value)) return undefined
+  if (value === '' || value === '.' || value === '..' || /\p{Cc}/u.test(value)) return undefined
   return value.isWellFormed() ? encodeURIComponent(value) : undefined
-}
-
-function hasControl(value: string): boolean {
-  for (let i = 0; i < value.length; i++) {
-    const unit = value.charCodeAt(i)
-    if (unit < 32 || (unit >= 127 && unit < 160)) return true
-  }
-  return false
 }

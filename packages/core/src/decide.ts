@@ -1,5 +1,5 @@
 import { isAction } from './action.js'
-import { assertAgent } from './agent.js'
+import { assertAgent, isAgent } from './agent.js'
 import { conclude, type DecideOptions, FAILED_OPEN, MALFORMED, type Parts } from './conclude.js'
 import { AuthenticationError, ConnectionError, messageOf } from './errors.js'
 import { matchesAny } from './policy/pattern.js'
@@ -23,8 +23,7 @@ export function decide(
   options: DecideOptions = DEFAULTS,
 ): Decision | Promise<Decision> {
   const now = Date.now()
-  const bypass = (options.mode ?? parts.mode) === 'bypass'
-  const isAsked = request.agent !== undefined && !bypass
+  const isAsked = request.agent !== undefined && !isBypass(parts, options)
   const isChecked = isAsked && parts.sourceChecksActions
   if (!isChecked && !isAction(request.action)) return conclude(parts, request, INVALID_ACTION, options, now)
   if (isAsked) return ask(parts, request, options, now)
@@ -41,7 +40,7 @@ export function refuse(
   reason: string,
   options: DecideOptions = DEFAULTS,
 ): Decision {
-  const bypassed = code === 'unmapped' && (options.mode ?? parts.mode) === 'bypass'
+  const bypassed = code === 'unmapped' && isBypass(parts, options)
   return conclude(parts, request, bypassed ? BYPASSED : { allowed: false, code, reason }, options, Date.now())
 }
 
@@ -52,32 +51,62 @@ export function answerOf(error: unknown): Answer {
   return { allowed: false, code: 'unavailable', reason }
 }
 
+/** Who calls, if that is known here; or the answer that refuses them. */
+export interface Identified {
+  readonly agent?: Agent | undefined
+  readonly refused?: Answer | undefined
+}
+
+/** Finds out who calls, by the token where no agent was handed in. Never throws, never rejects. */
+export function identify(
+  parts: Parts,
+  { agent, token, signal }: DecisionRequest,
+  options: DecideOptions,
+  deadline: number,
+): Identified | Promise<Identified> {
+  const { authenticate, source } = parts
+  if (agent !== undefined) return isAgent(agent) ? { agent } : { refused: NO_SUCH_AGENT }
+  if (token === undefined) return isBypass(parts, options) ? {} : { refused: NO_AGENT }
+  if (authenticate === undefined) {
+    return source.authenticates === true && !isBypass(parts, options) ? {} : { refused: NO_AUTHENTICATE }
+  }
+  const failed = (error: unknown) => ({ refused: answerOf(error) })
+  try {
+    const found = authenticate(token)
+    if (!isPromise(found)) return { agent: assertAgent(found) }
+    return beforeDeadline(found, deadline, 'Authentication', signal)
+      .then((late) => ({ agent: assertAgent(late) }))
+      .catch(failed)
+  } catch (error) {
+    return failed(error)
+  }
+}
+
 function decideByToken(
   parts: Parts,
   request: DecisionRequest,
   options: DecideOptions,
   now: number,
 ): Decision | Promise<Decision> {
-  const { authenticate, source } = parts
-  const bypass = (options.mode ?? parts.mode) === 'bypass'
-  const { token } = request
-  if (token === undefined) return conclude(parts, request, bypass ? BYPASSED : NO_AGENT, options, now)
-  if (authenticate === undefined) {
-    if (source.authenticates === true && !bypass) return ask(parts, request, options, now)
-    return conclude(parts, request, NO_AUTHENTICATE, options, now)
-  }
   const deadline = options.deadline ?? now + parts.timeoutMs
-  const withAgent = (agent: Agent) =>
-    decide(parts, { ...request, agent: assertAgent(agent) }, { ...options, deadline, verified: true })
-  const failed = (error: unknown) => conclude(parts, request, answerOf(error), options, now)
-  try {
-    const agent = authenticate(token)
-    if (!isPromise(agent)) return withAgent(agent)
-    return beforeDeadline(agent, deadline, 'Authentication', request.signal).then(withAgent).catch(failed)
-  } catch (error) {
-    return failed(error)
+  const goOn = ({ agent, refused }: Identified) => {
+    if (agent !== undefined) return decide(parts, { ...request, agent }, { ...options, deadline, verified: true })
+    const answer = refused ?? (isBypass(parts, options) ? BYPASSED : undefined)
+    return answer === undefined ? ask(parts, request, options, now) : conclude(parts, request, answer, options, now)
   }
+  const who = identify(parts, request, options, deadline)
+  return isPromise(who) ? who.then(goOn) : goOn(who)
 }
+
+function isBypass(parts: Parts, options: DecideOptions): boolean {
+  return (options.mode ?? parts.mode) === 'bypass'
+}
+
+const NO_SUCH_AGENT: Answer = Object.freeze({
+  allowed: false,
+  code: 'unauthenticated',
+  reason: 'The agent that was handed in is malformed',
+})
 
 const NO_AUTHENTICATE: Answer = Object.freeze({
   allowed: false,
@@ -136,29 +165,24 @@ export function decideMany(
   options: DecideOptions,
 ): readonly (Decision | Promise<Decision>)[] | Promise<readonly Decision[]> {
   const { source } = parts
-  const mode = options.mode ?? parts.mode
   const asked = requests.filter((request) => isAction(request.action))
-  if (source.decideMany === undefined || mode === 'bypass' || asked.length === 0) {
+  if (source.decideMany === undefined || isBypass(parts, options) || asked.length === 0) {
     return requests.map((request) => decide(parts, request, options))
   }
   const now = Date.now()
-  const deadline = options.deadline ?? now + parts.timeoutMs
+  const concludeEach = (decisionOf: (request: DecisionRequest) => Decision) =>
+    requests.map((request) =>
+      isAction(request.action) ? decisionOf(request) : conclude(parts, request, INVALID_ACTION, options, now),
+    )
   const concludeAll = (answers: readonly Answer[]) => {
     const left = Array.isArray(answers) && answers.length === asked.length ? [...answers] : asked.map(() => MALFORMED)
-    return requests.map((request) => {
-      const answer = isAction(request.action) ? (left.shift() as Answer) : INVALID_ACTION
-      return conclude(parts, request, answer, options, now)
-    })
+    return concludeEach((request) => conclude(parts, request, left.shift() as Answer, options, now))
   }
-  const failAll = (error: unknown) =>
-    requests.map((request) =>
-      isAction(request.action)
-        ? concludeFailure(parts, request, error, options, now)
-        : conclude(parts, request, INVALID_ACTION, options, now),
-    )
+  const failAll = (error: unknown) => concludeEach((request) => concludeFailure(parts, request, error, options, now))
   try {
     const answers = source.decideMany(asked, now)
     if (!isPromise(answers)) return concludeAll(answers)
+    const deadline = options.deadline ?? now + parts.timeoutMs
     return beforeDeadline(answers, deadline, 'The decisions', requests[0]?.signal).then(concludeAll).catch(failAll)
   } catch (error) {
     return failAll(error)

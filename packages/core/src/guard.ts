@@ -1,10 +1,10 @@
 import { doesCheckActions } from './action.js'
-import { assertAgent, isAgent } from './agent.js'
+import { isAgent } from './agent.js'
 import { type AuditTarget, toSink } from './audit.js'
 import { printable } from './audit-line.js'
-import type { DecideOptions, Parts } from './conclude.js'
-import { decide, decideMany, refuse } from './decide.js'
-import { AuthenticationError, errorOf, messageOf, UnavailableError } from './errors.js'
+import { conclude, type DecideOptions, type Parts } from './conclude.js'
+import { decide, decideMany, identify, refuse } from './decide.js'
+import { errorOf, messageOf } from './errors.js'
 import { assertFunction, assertMs, assertOneOf, assertOptions } from './options.js'
 import { assertPattern } from './policy/pattern.js'
 import { beforeDeadline, isPromise } from './settle.js'
@@ -213,47 +213,26 @@ function recordOutcome({ audit }: Parts, event: OutcomeEvent): void {
 async function checkMany(parts: Parts, checks: readonly Check[], given: CheckOptions): Promise<Decision[]> {
   const who = toRequest('', given)
   const deadline = Date.now() + parts.timeoutMs
-  const verified = await identify(parts, who, deadline)
-  const requests = checks.map(({ action, resource, context }) => ({ ...who, action, resource, context, agent: verified.agent }))
-  if (verified.error !== undefined) {
-    const { code, message } = verified.error
-    return requests.map((request) => refuse(parts, request, code === 'unauthenticated' ? code : 'unavailable', message))
-  }
-  const isVerified = who.agent === undefined && verified.agent !== undefined
+  const { agent, refused } = await identify(parts, who, {}, deadline)
+  const requests = checks.map(({ action, resource, context }) => ({ ...who, action, resource, context, agent }))
+  if (refused !== undefined) return requests.map((request) => conclude(parts, request, refused, {}, Date.now()))
+  const isVerified = who.agent === undefined && agent !== undefined
   return Promise.all(await decideMany(parts, requests, { verified: isVerified, deadline }))
-}
-
-/** The agent of a request, its token verified if it has one; or the error that refuses it. */
-async function identify(
-  parts: Parts,
-  { agent, token, signal }: DecisionRequest,
-  deadline: number,
-): Promise<{ agent?: Agent | undefined; error?: AuthenticationError | UnavailableError }> {
-  if (agent !== undefined) return isAgent(agent) ? { agent } : { error: new AuthenticationError('The agent is malformed') }
-  if (token === undefined)
-    return parts.mode === 'bypass' ? {} : { error: new AuthenticationError('No credential was presented') }
-  if (parts.authenticate === undefined)
-    return parts.source.authenticates === true ? {} : { error: new AuthenticationError('The guard cannot verify a token') }
-  try {
-    const verified = parts.authenticate(token)
-    if (!isPromise(verified)) return { agent: assertAgent(verified) }
-    return { agent: assertAgent(await beforeDeadline(verified, deadline, 'Authentication', signal)) }
-  } catch (error) {
-    if (error instanceof AuthenticationError || error instanceof UnavailableError) return { error }
-    return { error: new UnavailableError('Authentication failed', { cause: error }) }
-  }
 }
 
 async function explain(parts: Parts, request: DecisionRequest): Promise<Explanation> {
   const { source } = parts
   if (source.explain === undefined) throw new TypeError(`The source "${source.name}" cannot explain its decisions`)
+  const silent: Parts = { ...parts, audit: undefined }
   const deadline = Date.now() + parts.timeoutMs
-  const { agent, error } = await identify(parts, request, deadline)
-  if (error !== undefined) throw error
+  const { agent, refused } = await identify(parts, request, {}, deadline)
+  if (refused !== undefined) {
+    throw errorOf(conclude(silent, request, refused, {}, Date.now()), request.token !== undefined)
+  }
   const asked = { ...request, agent }
   const found = source.explain(asked, Date.now())
   const explained = isPromise(found) ? await beforeDeadline(found, deadline, 'The explanation', request.signal) : found
   const { name, authenticates } = source
-  const silent: Parts = { ...parts, audit: undefined, source: { name, authenticates, decide: () => explained } }
-  return { ...(await decide(silent, asked)), steps: explained.steps }
+  const decision = await decide({ ...silent, source: { name, authenticates, decide: () => explained } }, asked)
+  return { ...decision, steps: explained.steps }
 }

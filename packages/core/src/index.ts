@@ -25,6 +25,15 @@ export { createPolicies } from './policy/policies.js'
 export type * from './policy/policy.js'
 export { definePolicy, parsePolicy } from './policy/schema.js'
 export type { Disclose } from './refusal.js'
+export {
+  type BundleInfo,
+  type BundleOrigin,
+  type BundleReloadInfo,
+  type BundleSettings,
+  type BundleSource,
+  type FromBundleOptions,
+  fromBundle,
+} from './sources/from-bundle.js'
 export { type FromGatewayOptions, fromGateway, type GatewaySource } from './sources/from-gateway.js'
 export { type FromPoliciesOptions, fromPolicies, type PolicyInput, type PolicySource } from './sources/from-policies.js'
 export { type AgentTokenKeys, type AgentTokensOptions, agentTokens } from './tokens/agent-tokens.js'

@@ -2,6 +2,7 @@ import { createGuard, fromPolicies } from '@meshguard/core'
 import type { Hono } from 'hono'
 import { type Logger, pino } from 'pino'
 import { createAuditLog } from './audit/create-audit-log.js'
+import { createBundles } from './bundle/create-bundles.js'
 import { ownWriter } from './audit/own-writer.js'
 import { completeConfig, type GatewayConfig, type GatewaySettings } from './config.js'
 import { createDecide } from './decide/create-decide.js'
@@ -125,6 +126,8 @@ async function openServices(
   closers.push(() => store.close())
   const policies = await createPolicyRegistry({ store, config, log, now })
   closers.push(() => policies.close())
+  const bundles = createBundles({ store, keys, policies, metrics, log, now })
+  closers.push(() => bundles.close())
   const audit = await createAuditLog({ store, keys, config, log, metrics, now }, writer)
   closers.push(() => audit.close())
   countLosses(metrics, audit)
@@ -132,7 +135,7 @@ async function openServices(
   const { digest, made } = await openAdminToken({ config, store, log, onAdminToken })
   const identity = createIdentity({ store, keys, log, now, adminTokenDigest: digest })
   const decide = createDecide({ config, guard, audit, policies, metrics, log, now, identity })
-  const services = { config, log, now, store, keys, identity, policies, guard, decide, audit, metrics, closing }
+  const services = { config, log, now, store, keys, identity, policies, guard, decide, audit, bundles, metrics, closing }
   return { services: Object.freeze(services), adminToken: made }
 }
 

@@ -1,5 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { AuditLog } from './audit/audit-log.js'
+import { bundleMetrics } from './bundle/bundle-metrics.js'
+import type { SignedBundle } from './bundle/bundles.js'
 
 /** What is counted. Names begin with `meshguard_`. */
 export interface Metrics {
@@ -7,6 +9,10 @@ export interface Metrics {
   decision(decision: 'allow' | 'deny', code: string, seconds: number): void
   auditCommit(entries: number, seconds: number): void
   proxied(status: number, seconds: number): void
+  bundleSigned(bundle: SignedBundle, seconds: number): void
+  bundleServed(status: 200 | 304): void
+  /** So many streams more, or fewer. */
+  bundleStreams(change: 1 | -1): void
 }
 
 const FAST = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5]
@@ -47,6 +53,7 @@ export function createMetrics(): Metrics {
   const statuses = [1, 2, 3, 4, 5].map((digit) => proxySeconds.labels({ status: `${digit}xx` }))
   return {
     registry,
+    ...bundleMetrics(registers),
     decision(decision, code, seconds) {
       const key = `${decision} ${code}`
       const counter = counted.get(key) ?? decisions.labels({ decision, code })

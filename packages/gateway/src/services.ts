@@ -1,6 +1,7 @@
 import type { Agent, Code, Decision, DecisionRequest, Guard, PolicyDocument } from '@meshguard/core'
 import type { Logger } from 'pino'
 import type { AuditLog } from './audit/audit-log.js'
+import type { Bundles } from './bundle/bundles.js'
 import type { GatewayConfig } from './config.js'
 import type { Keys } from './identity/keys.js'
 import type { Metrics } from './metrics.js'
@@ -132,6 +133,7 @@ export interface Services {
   readonly guard: Guard
   readonly decide: Decide
   readonly audit: AuditLog
+  readonly bundles: Bundles
   readonly metrics: Metrics
   /** Aborted when the gateway begins to close: answers that would go on for ever (event streams) end. */
   readonly closing: AbortSignal

@@ -3,6 +3,14 @@
  *
  * @module
  */
+export {
+  type BundleCache,
+  cacheInCacheApi,
+  cacheInKv,
+  cacheInMemory,
+  type KeyValueNamespace,
+  type ResponseCache,
+} from './cache.js'
 export type {
   BundleAgent,
   BundleDelegation,
@@ -12,6 +20,7 @@ export type {
 } from './document.js'
 export { BUNDLE_TYPE } from './document.js'
 export type { BundleKeys } from './keys.js'
+export type { BundleRequest, LoadBundle, LoadedBundle } from './load.js'
 export { bundleSchema } from './schema.js'
 export { type SignBundleOptions, signBundle } from './sign.js'
 export { type VerifiedBundle, type VerifyBundleOptions, verifyBundle } from './verify.js'

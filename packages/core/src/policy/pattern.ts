@@ -21,18 +21,13 @@ export function patternProblem(pattern: string): string | undefined {
   const problem = globProblem(pattern)
   if (problem !== undefined) return problem
   if (!pattern.includes('*')) return isAction(pattern) ? undefined : notA(pattern)
-  for (let i = 0; i < pattern.length; i++) {
-    const unit = pattern.charCodeAt(i)
-    if (unit <= 32 || unit >= 127) return notA(pattern)
-  }
-  return pattern.includes(':') ? undefined : notA(pattern)
+  return /^[!-~]+$/.test(pattern) && pattern.includes(':') ? undefined : notA(pattern)
 }
 
 /** What is wrong with the glob of a condition (`*` and `?`), in words, or `undefined` if nothing is. */
 export function globProblem(glob: string): string | undefined {
   if (glob.length > MAX_PATTERN) return `a pattern has at most ${MAX_PATTERN} characters, this one ${glob.length}`
-  let stars = 0
-  for (let i = 0; i < glob.length; i++) if (glob.charCodeAt(i) === STAR) stars++
+  const stars = glob.split('*').length - 1
   return stars > MAX_STARS ? `a pattern has at most ${MAX_STARS} stars, this one ${stars}` : undefined
 }
 

@@ -91,7 +91,7 @@ function evaluatorOf(set: unknown): Compiled {
 const evaluators = new WeakMap<Policies, Evaluator>()
 
 /** Sources over one set share what is compiled of it; what they count is their own. */
-function evaluatorFor(policies: Policies): Evaluator {
+export function evaluatorFor(policies: Policies): Evaluator {
   const evaluator = evaluators.get(policies) ?? createEvaluator(policies)
   evaluators.set(policies, evaluator)
   return evaluator
@@ -110,7 +110,8 @@ function isSet(input: object): input is Policies {
   return 'policies' in input
 }
 
-function decideMany(
+/** Decides in order, synchronously where the limiter is. */
+export function decideMany(
   evaluator: Evaluator,
   requests: readonly DecisionRequest[],
   now: number,
@@ -139,7 +140,8 @@ async function decideRest(
   return answers
 }
 
-function explain(evaluator: Evaluator, request: DecisionRequest, now: number): AnswerExplanation {
+/** What would be answered, and why; counts nothing. */
+export function explain(evaluator: Evaluator, request: DecisionRequest, now: number): AnswerExplanation {
   const answer = evaluator.decide(request, now, undefined)
   if ('then' in answer) throw new TypeError('An explanation counts nothing and waits for nothing')
   const isAsked = answer.code !== 'unauthenticated' && answer.code !== 'invalid_action'

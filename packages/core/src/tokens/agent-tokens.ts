@@ -4,7 +4,7 @@ import { assertFunction, assertOptions } from '../options.js'
 import { isPromise } from '../settle.js'
 import type { Agent, Authenticate } from '../types.js'
 import { type AgentClaims, agentFromClaims } from './claims.js'
-import { type KeySource, keySetSource, publicKeySource, secretSource } from './key-ring.js'
+import { type KeySource, keySetSource, keysSource, publicKeySource } from './key-ring.js'
 import { asymmetricKey, ED25519, ES256, HS256, secretKey } from './keys.js'
 import type { Verified } from './memory.js'
 import { audienceOf, issuerOf, secondsOf } from './options.js'
@@ -105,7 +105,7 @@ function keySourceOf({ jwks, publicKey, secret }: AgentTokensOptions): KeySource
   if ([jwks, publicKey, secret].filter((key) => key !== undefined).length !== 1) {
     throw new TypeError('agentTokens: needs exactly one of jwks, publicKey and secret')
   }
-  if (secret !== undefined) return secretSource(secretKey('agentTokens: option "secret"', secret, 'verify'))
+  if (secret !== undefined) return keysSource([secretKey('agentTokens: option "secret"', secret, 'verify')])
   return publicKey === undefined
     ? keySetSource(jwks)
     : publicKeySource(asymmetricKey('agentTokens: option "publicKey"', publicKey, 'verify'))
@@ -115,27 +115,23 @@ function keySourceOf({ jwks, publicKey, secret }: AgentTokensOptions): KeySource
 type Admit = (verified: Verified<Agent>) => Agent | Promise<Agent>
 
 function admission(isRevoked: AgentTokensOptions['isRevoked']): Admit {
+  if (isRevoked === undefined) return ({ value: agent }) => agent
   const failed = (cause?: unknown): UnavailableError => new UnavailableError('isRevoked gave no answer', { cause })
-  const settle = (agent: Agent, revoked: unknown): Agent => {
-    if (revoked === false) return agent
-    throw revoked === true ? new AuthenticationError('The token is revoked') : failed()
-  }
-  const ask = ({ value: agent, claims }: Verified<Agent>): unknown => {
+  return ({ value: agent, claims }) => {
+    const settle = (revoked: unknown): Agent => {
+      if (revoked === false) return agent
+      throw revoked === true ? new AuthenticationError('The token is revoked') : failed()
+    }
+    let revoked: unknown
     try {
-      return isRevoked?.(agent, claims)
+      revoked = isRevoked(agent, claims)
     } catch (cause) {
       throw failed(cause)
     }
-  }
-  return (verified) => {
-    if (isRevoked === undefined) return verified.value
-    const revoked = ask(verified)
-    if (typeof revoked === 'boolean') return settle(verified.value, revoked)
-    return Promise.resolve(revoked).then(
-      (answer) => settle(verified.value, answer),
-      (cause) => {
-        throw failed(cause)
-      },
-    )
+    if (typeof revoked === 'boolean') return settle(revoked)
+    const late = Promise.resolve(revoked).catch((cause: unknown) => {
+      throw failed(cause)
+    })
+    return late.then(settle)
   }
 }

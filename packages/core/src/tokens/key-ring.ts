@@ -42,14 +42,9 @@ function fixed<T>(ring: KeyRing<T>): KeySource<T> {
   return { current: () => ring, load: () => loaded, renew: () => loaded }
 }
 
-/** Keys of several kinds side by side. */
+/** Keys side by side. A secret has no name, so a token that names a key is none of its own. */
 export function keysSource<T>(keys: readonly TokenKey[]): KeySource<T> {
   return fixed(keyRing(keys))
-}
-
-/** One secret. It has no name, so a token that names a key is not its own. */
-export function secretSource<T>(key: TokenKey): KeySource<T> {
-  return fixed(keyRing([key]))
 }
 
 /** One public key. If it has no `kid` itself, a token's does not matter. */

@@ -22,8 +22,8 @@ function answerOf({ status, headers }: Response, text: string): GatewayAnswer {
 }
 
 /** `undefined` for a body that is too long; the rest of it is not read. */
-export async function textOf({ body }: Response, call: Call): Promise<string | undefined> {
-  const read = new Body()
+export async function textOf({ body }: Response, call: Call, max?: number): Promise<string | undefined> {
+  const read = new Body(max)
   const reader = body?.getReader()
   for (let chunk = await reader?.read(); chunk?.value !== undefined; chunk = await reader?.read()) {
     if (call.reason !== undefined || !read.add(chunk.value)) {

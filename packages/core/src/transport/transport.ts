@@ -127,15 +127,20 @@ export function malformed({ origin }: GatewayUrl, what: string): UnavailableErro
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** Collects a body up to {@link MAX_ANSWER}. */
+/** Collects a body up to {@link MAX_ANSWER}, or a size of its own. */
 export class Body {
+  readonly #max: number
   readonly #chunks: Uint8Array[] = []
   #size = 0
+
+  constructor(max = MAX_ANSWER) {
+    this.#max = max
+  }
 
   /** Whether there is room for it. */
   add(chunk: Uint8Array): boolean {
     this.#size += chunk.length
-    if (this.#size > MAX_ANSWER) return false
+    if (this.#size > this.#max) return false
     this.#chunks.push(chunk)
     return true
   }

@@ -10,7 +10,7 @@ import { invalid, readBodyWith, readOptionalBodyWith, readQueryWith } from './re
 
 /** Agents: who they are, their tokens, and their end. */
 export function agentRoutes(services: Services): Hono<GatewayEnv> {
-  const { store, keys, identity, now } = services
+  const { store, keys, identity, bundles, now } = services
   const routes = new Hono<GatewayEnv>()
 
   routes.get('/', async (c) => {
@@ -32,6 +32,7 @@ export function agentRoutes(services: Services): Hono<GatewayEnv> {
     const { token } = await keys.mint(agent)
     await record(services, c, { action: 'admin:agents/create', resource: `agents/${agent.id}`, after: changeable(agent) })
     await store.agents.insert(agent)
+    if (Object.keys(agent.metadata).length > 0) bundles.changed(agent.id)
     const { id, name, trustTier, tags } = agent
     return c.json({ id, name, trustTier, tags, token, createdAt: isoTime(createdAt) }, 201)
   })
@@ -86,6 +87,7 @@ export function agentRoutes(services: Services): Hono<GatewayEnv> {
       if (after !== undefined) return after
     } finally {
       identity.forget(id)
+      bundles.changed(id)
     }
     throw notFound(`There is no agent "${id}"`)
   }

@@ -12,7 +12,7 @@ import { invalid, readBodyWith } from './read-request.js'
 
 /** The right of one agent to act for another, and its end. */
 export function delegationRoutes(services: Services): Hono<GatewayEnv> {
-  const { store, keys, identity, now } = services
+  const { store, keys, identity, bundles, now } = services
   const routes = new Hono<GatewayEnv>()
 
   routes.get('/', async (c) => c.json({ delegations: (await store.delegations.list()).map(delegationView) }))
@@ -27,6 +27,7 @@ export function delegationRoutes(services: Services): Hono<GatewayEnv> {
       const shown = delegationView(delegation)
       await record(services, c, { action: 'admin:delegations/create', resource: `delegations/${delegation.id}`, after: shown })
       await store.delegations.insert(delegation)
+      bundles.changed()
       return c.json({ ...shown, token }, 201)
     })
   })
@@ -42,6 +43,7 @@ export function delegationRoutes(services: Services): Hono<GatewayEnv> {
       try {
         await store.delegations.revoke(id, revokedAt)
       } finally {
+        bundles.changed()
         for (const agent of heldThrough(id, await store.delegations.list())) identity.forget(agent)
       }
       return c.json(delegationView({ ...delegation, revokedAt }))

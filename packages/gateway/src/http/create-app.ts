@@ -2,6 +2,7 @@ import { Hono, type MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { adminRoutes, auditRoutes } from '../admin/admin-routes.js'
 import { authzenRoutes } from '../authzen/authzen-routes.js'
+import { bundleRoutes } from '../bundle/bundle-routes.js'
 import { checkRoutes } from '../checks/check-routes.js'
 import { FailedAuthentications } from '../identity/failed-authentications.js'
 import { openApiRoutes } from '../openapi/openapi-routes.js'
@@ -31,6 +32,7 @@ export function createApp(services: Services, tracing?: MiddlewareHandler<Gatewa
   app.route('/admin', adminRoutes(services))
   app.route('/api/v1/admin', adminRoutes(services))
   app.route('/v1/audit', auditRoutes(services))
+  app.route('/', bundleRoutes(services))
   app.route('/', authzenRoutes(services))
   app.route('/', openApiRoutes())
   app.route('/', statusRoutes(services))

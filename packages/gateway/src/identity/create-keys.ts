@@ -1,12 +1,13 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
 import { mintAgentToken } from '@meshguard/core'
+import { BUNDLE_TYPE, signBundle } from '@meshguard/core/bundle'
 import { tokenClaims } from '@meshguard/core/tokens'
 import { decodeJwt } from 'jose'
 import type { Logger } from 'pino'
 import type { GatewayConfig } from '../config.js'
 import { badRequest, conflict } from '../http/errors.js'
 import type { AgentRecord, DelegationRecord } from '../store/store.js'
-import { type KeyFile, openKeyFile, rotateKeyFile } from './key-file.js'
+import { type KeyFile, type KeyKind, openKeyFile, rotateKeyFile } from './key-file.js'
 import type { Claims, Keys, MintOptions } from './keys.js'
 
 /** What {@link createKeys} works with. */
@@ -18,6 +19,8 @@ export interface KeysParts {
 }
 
 const DAY_MS = 86_400_000
+/** How long a bundle is valid. */
+export const BUNDLE_LIFE_MS = DAY_MS
 
 /**
  * Opens the keys of a gateway, which are made on first start.
@@ -33,20 +36,29 @@ export async function createKeys({ config, log, now }: KeysParts): Promise<Keys>
   const checkpoints = checkpointSigner(file)
 
   function tokenVerifier(keys: KeyFile): (token: string) => Claims | Promise<Claims> {
-    const jwks = { keys: publicKeysOf(keys, now()) }
+    const jwks = { keys: publicKeysOf(keys.token, keys.retired, now()) }
     return tokenClaims({ jwks, secret: jwtSecret, maxTokenAgeMs, clock: now })
   }
 
-  async function rotate(): Promise<void> {
+  async function rotate(kind: KeyKind): Promise<void> {
     if (jwtSecret !== undefined) throw conflict('JWT_SECRET signs the tokens: change it there')
-    file = await rotateKeyFile(signingKeyFile, file, now(), maxTokenAgeMs)
-    verifyToken = tokenVerifier(file)
-    log.info({ kid: file.token.kid }, 'the signing key was rotated')
+    file = await rotateKeyFile(signingKeyFile, file, now(), kind, kind === 'token' ? maxTokenAgeMs : BUNDLE_LIFE_MS)
+    if (kind === 'token') verifyToken = tokenVerifier(file)
+    log.info({ kid: file[kind].kid, kind }, 'the signing key was rotated')
   }
+
+  const tokenKeys = () => (jwtSecret === undefined ? publicKeysOf(file.token, file.retired, now()) : [])
+  const bundleKeys = () => (jwtSecret === undefined ? publicKeysOf(file.bundle, file.retiredBundles, now()) : [])
 
   return {
     maxTokenAgeMs,
-    jwks: () => ({ keys: jwtSecret === undefined ? publicKeysOf(file, now()) : [] }),
+    jwks: () => ({ keys: tokenKeys() }),
+    published: () => ({
+      keys: [
+        ...tokenKeys().map((key) => ({ ...key, typ: 'JWT' })),
+        ...bundleKeys().map((key) => ({ ...key, typ: BUNDLE_TYPE })),
+      ],
+    }),
     verify: (token) => verifyToken(token),
     async mint(agent, options = {}) {
       const { expiresInMs = jwtExpiresInMs } = options
@@ -58,8 +70,10 @@ export async function createKeys({ config, log, now }: KeysParts): Promise<Keys>
       const { exp, jti } = decodeJwt(token)
       return { token, expiresAt: (exp as number) * 1000, jti: jti as string }
     },
-    rotate() {
-      const rotated = rotating.then(rotate)
+    bundleKid: () => file.bundle.kid,
+    signBundle: (document) => signBundle(document, { key: file.bundle, kid: file.bundle.kid }),
+    rotate(kind = 'token') {
+      const rotated = rotating.then(() => rotate(kind))
       rotating = rotated.catch(() => undefined)
       return rotated
     },
@@ -67,9 +81,9 @@ export async function createKeys({ config, log, now }: KeysParts): Promise<Keys>
   }
 }
 
-/** Keys whose tokens may still live. */
-function publicKeysOf({ token, retired }: KeyFile, now: number): Omit<KeyFile['token'], 'd'>[] {
-  const { d: _, ...current } = token
+/** Keys of which what they signed may still live. */
+function publicKeysOf(key: KeyFile['token'], retired: KeyFile['retired'], now: number): Omit<KeyFile['token'], 'd'>[] {
+  const { d: _, ...current } = key
   return [current, ...retired.filter(({ until }) => until > now).map(({ key }) => key)]
 }
 

@@ -22,10 +22,15 @@ const fileSchema = z.strictObject({
   retired: z.array(z.strictObject({ key: publicJwk, until: z.int() })),
   /** Signs the heads of audit chains. */
   checkpoint: privateJwk,
+  /** Signs bundles. A file of a release that signed none has none yet. */
+  bundle: privateJwk.optional(),
+  /** As `retired`, for bundles. */
+  retiredBundles: z.array(z.strictObject({ key: publicJwk, until: z.int() })).optional(),
 })
 
 /** What is in `SIGNING_KEY_FILE`. */
-export type KeyFile = z.infer<typeof fileSchema>
+export type KeyFile = { [K in keyof FoundFile]-?: Exclude<FoundFile[K], undefined> }
+type FoundFile = z.infer<typeof fileSchema>
 
 /**
  * Reads the keys, or makes them when there is no such file. Two gateways that start at once end up with the same keys.
@@ -34,27 +39,50 @@ export type KeyFile = z.infer<typeof fileSchema>
  */
 export async function openKeyFile(file: string, warn: (message: string) => void): Promise<KeyFile> {
   const found = await readKeyFile(file, warn)
-  if (found !== undefined) return found
-  const made: KeyFile = { version: 1, token: await newKey(), retired: [], checkpoint: await newKey() }
+  if (found !== undefined) return completed(file, found, warn)
+  const keys = { token: await newKey(), checkpoint: await newKey(), bundle: await newKey() }
+  const made: KeyFile = { version: 1, ...keys, retired: [], retiredBundles: [] }
   if (await writePrivateFile(file, textOf(made), 'create')) return made
-  return (await readKeyFile(file, warn)) ?? fail(file, 'was there and is gone again')
+  return completed(file, (await readKeyFile(file, warn)) ?? fail(file, 'was there and is gone again'), warn)
 }
 
-/** A file with a new token key. The one before stays in it, without its private half, for as long as its tokens may live. */
-export async function rotateKeyFile(file: string, keys: KeyFile, now: number, maxTokenAgeMs: number): Promise<KeyFile> {
-  const { d: _, ...retiring } = keys.token
+/** A file of a release without bundles gets the key that signs them. */
+async function completed(file: string, found: FoundFile, warn: (message: string) => void): Promise<KeyFile> {
+  const { bundle, retiredBundles = [] } = found
+  if (bundle !== undefined) return { ...found, bundle, retiredBundles }
+  await writePrivateFile(file, textOf({ ...found, bundle: await newKey(), retiredBundles }), 'replace').catch(
+    (error: Error) => {
+      fail(file, `has no key for bundles yet, and none can be added: ${error.message}`)
+    },
+  )
+  // Where several gateways did this at once, the last one's key is the one that all of them use.
+  const { bundle: kept, ...rest } = (await readKeyFile(file, warn)) ?? fail(file, 'was there and is gone again')
+  return { ...rest, bundle: kept ?? fail(file, 'was replaced by an older one'), retiredBundles }
+}
+
+/** What a key signs. */
+export type KeyKind = 'token' | 'bundle'
+
+/**
+ * A file with a new key. The one before stays in it, without its private half, for as long as what it signed may live.
+ *
+ * @param lifeMs The longest life of that.
+ */
+export async function rotateKeyFile(file: string, keys: KeyFile, now: number, kind: KeyKind, lifeMs: number): Promise<KeyFile> {
+  const list = kind === 'token' ? 'retired' : 'retiredBundles'
+  const { d: _, ...retiring } = keys[kind]
   const retired = [
-    { key: retiring, until: now + maxTokenAgeMs + CLOCK_TOLERANCE_MS },
-    ...keys.retired.filter(({ until }) => until > now),
+    { key: retiring, until: now + lifeMs + CLOCK_TOLERANCE_MS },
+    ...keys[list].filter(({ until }) => until > now),
   ]
-  const rotated: KeyFile = { ...keys, token: await newKey(), retired }
+  const rotated: KeyFile = { ...keys, [kind]: await newKey(), [list]: retired }
   await writePrivateFile(file, textOf(rotated), 'replace')
   return rotated
 }
 
 const CLOCK_TOLERANCE_MS = 10_000
 
-async function readKeyFile(file: string, warn: (message: string) => void): Promise<KeyFile | undefined> {
+async function readKeyFile(file: string, warn: (message: string) => void): Promise<FoundFile | undefined> {
   let text: string
   try {
     text = await readFile(file, 'utf8')

@@ -1,5 +1,7 @@
-import type { JSONWebKeySet } from 'jose'
+import type { BundleDocument } from '@meshguard/core/bundle'
+import type { JSONWebKeySet, JWK } from 'jose'
 import type { AgentRecord, DelegationRecord } from '../store/store.js'
+import type { KeyKind } from './key-file.js'
 
 /** What a verified token says; frozen, and the same object for as long as the token is remembered. */
 export type Claims = Readonly<Record<string, unknown>>
@@ -12,12 +14,20 @@ export interface MintOptions {
   readonly chain?: readonly DelegationRecord[] | undefined
 }
 
-/** The keys of this gateway: for tokens and for checkpoints, each with its own `typ`. */
+/** A public key, and the `typ` of what it signs. */
+export type PublishedKey = JWK & { readonly typ: string }
+
+/** The keys of this gateway: for tokens, bundles and checkpoints, each with its own `typ`. */
 export interface Keys {
   /** How long a token may live: the larger of 24 h and `JWT_EXPIRES_IN`, in ms. */
   readonly maxTokenAgeMs: number
   /** The public token keys; empty where `JWT_SECRET` signs. */
   jwks(): JSONWebKeySet
+  /**
+   * What is published: the public keys of tokens and those of bundles, each with the `typ` of what it signs, so that neither is
+   * taken for the other. Empty where `JWT_SECRET` signs, as there are no bundles then.
+   */
+  published(): { keys: PublishedKey[] }
   /**
    * Signs a token with `sub`, `name`, `tier`, `tags`, `gen`, `iss`, `iat`, `exp`, `jti`, and `orgId` where the agent's metadata
    * has one. With a chain, `sub` is the root, `act` the actors with the agent outermost (RFC 8693), and `delegation` the hops.
@@ -33,11 +43,15 @@ export interface Keys {
    */
   verify(token: string): Claims | Promise<Claims>
   /**
-   * Makes a new token key; the old one goes on verifying for as long as its tokens may live.
+   * Makes a new key, for tokens unless it is said; the old one goes on verifying for as long as what it signed may live.
    *
    * @throws RequestError 409 where `JWT_SECRET` signs, Error when the key file cannot be written; nothing has changed then.
    */
-  rotate(): Promise<void>
+  rotate(kind?: KeyKind): Promise<void>
+  /** The name of the key that signs bundles. */
+  bundleKid(): string
+  /** Compact JWS of `typ` `meshguard-bundle+jws`. */
+  signBundle(document: BundleDocument): Promise<string>
   /** Compact JWS of `typ` `meshguard-checkpoint+jws` over a checkpoint. */
   signCheckpoint(payload: Readonly<Record<string, unknown>>): Promise<string>
   /** The payload of a checkpoint's JWS. @throws Error when its signature is not ours. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import * as agents from '../admin/agent-schemas.js'
 import * as delegations from '../admin/delegation-schemas.js'
-import { rotatedKeys } from '../admin/key-schemas.js'
+import { keyRotation, rotatedKeys } from '../admin/key-schemas.js'
 import * as policies from '../admin/policy-schemas.js'
 import { POLICY_TYPES } from '../admin/policy-text.js'
 import * as tokens from '../admin/token-schemas.js'
@@ -212,9 +212,10 @@ export const ADMIN_OPERATIONS: readonly Operation[] = [
     method: 'post',
     path: '/admin/keys/rotate',
     id: 'rotateKeys',
-    summary: 'Sign tokens with a new key',
-    description: 'Tokens of the old key go on working until they expire.',
-    answers: { 200: { description: 'The keys that verify tokens now.', schema: rotatedKeys } },
-    refusals: [...READING, 409],
+    summary: 'Sign tokens, or bundles, with a new key',
+    description: 'What the old key signed goes on working until it expires.',
+    body: { schema: keyRotation, optional: true },
+    answers: { 200: { description: 'The keys that verify tokens and bundles now.', schema: rotatedKeys } },
+    refusals: [...WRITING, 409],
   },
 ]

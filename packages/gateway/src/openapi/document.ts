@@ -4,6 +4,7 @@ import { ADMIN_OPERATIONS } from './admin-operations.js'
 import { AGENT_OPERATIONS } from './agent-operations.js'
 import { AUDIT_OPERATIONS } from './audit-operations.js'
 import { AUTHZEN_OPERATIONS } from './authzen-operations.js'
+import { BUNDLE_OPERATIONS } from './bundle-operations.js'
 import { type Components, writeSchema } from './json-schema.js'
 import type { Answer, Caller, Operation, RefusalStatus } from './operation.js'
 import { REFUSALS, refusal } from './refusals.js'
@@ -12,6 +13,7 @@ import { REFUSALS, refusal } from './refusals.js'
 export const OPERATIONS: readonly Operation[] = [
   ...AGENT_OPERATIONS,
   ...AUTHZEN_OPERATIONS,
+  ...BUNDLE_OPERATIONS,
   ...ADMIN_OPERATIONS,
   ...AUDIT_OPERATIONS,
 ]

@@ -29,6 +29,7 @@ export interface Operation {
     | 'Delegations'
     | 'Keys'
     | 'Decisions'
+    | 'Bundles'
     | 'Proxy'
     | 'AuthZEN'
     | 'Gateway'
