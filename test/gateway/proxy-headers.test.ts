@@ -67,6 +67,28 @@ describe('A request that is forwarded', () => {
     'X-HTTP-Method-Override',
     'X-Original-URL',
     'X-Rewrite-URL',
+    'X-Original-Host',
+    'X-Forwarded',
+    'X-Envoy-Original-Path',
+    'X-Middleware-Subrequest',
+    'X-Matched-Path',
+    'Client-IP',
+    'X-Remote-Addr',
+    'Remote-User',
+    'X-WEBAUTH-USER',
+    'X-Auth-Request-Email',
+    'X-Authenticated-Userid',
+    'X-Consumer-Username',
+    'X-Goog-Authenticated-User-Email',
+    'X-Goog-IAP-JWT-Assertion',
+    'X-Amzn-Oidc-Data',
+    'X-MS-Client-Principal',
+    'X-MS-Client-Principal-Name',
+    'Cf-Access-Jwt-Assertion',
+    'Tailscale-User-Login',
+    'Client-Cert',
+    'X-SSL-Client-Verify',
+    'Ssl-Client-S-Dn',
     'Transfer_Encoding',
     '__proto__',
     "a'b",
@@ -95,6 +117,45 @@ describe('A request that is forwarded', () => {
       'x-key',
       'k',
     ])
+  })
+
+  test.each([
+    'Idempotency-Key',
+    'Stripe-Version',
+    'Anthropic-Version',
+    'X-GitHub-Api-Version',
+    'X-Ms-Version',
+    'X-Request-Id',
+    'Prefer',
+    'If-Match',
+    'Origin',
+  ])('keeps %s, which APIs ask for', (name) => {
+    expect(filter([name, 'x'])).toEqual([name.toLowerCase(), 'x'])
+  })
+
+  test('is of the names that are listed, and the common ones of HTTP, where there is a list', () => {
+    const listed = requestFilter({
+      forwardAuthorization: false,
+      headers: { 'x-key': 'k' },
+      forward: ['X-Tenant', 'Remote-Name'],
+    })
+    const sent = [
+      'X-Tenant',
+      'Accept',
+      'X-Other',
+      'Remote-Name',
+      'Content-Type',
+      'Origin',
+      'Cookie',
+      'Authorization',
+      'X_Tenant',
+    ]
+    const passed = pairsOf(listed(sent.flatMap((name) => [name, 'x']))).map(([name]) => name)
+    expect(passed).toEqual(['x-tenant', 'accept', 'remote-name', 'content-type', 'x-key'])
+    const connected = listed(['Connection', 'X-Tenant', 'X-Tenant', '1'])
+    expect(connected).toEqual(['x-key', 'k'])
+    const passing = requestFilter({ forwardAuthorization: true, headers: {}, forward: [] })
+    expect(passing(['Authorization', 'Bearer x', 'X-Other', '1'])).toEqual(['authorization', 'Bearer x'])
   })
 
   const name = fc.oneof(

@@ -82,6 +82,19 @@ describe('The configuration of a proxy', () => {
     })
   })
 
+  test('forwards the headers that PROXY_FORWARD_HEADERS lists, and the others no more', async () => {
+    const proxy = { target: upstream.origin, forwardHeaders: ['x-tenant'] }
+    await withGateway({ proxy }, async (own, headers) => {
+      const answer = await own.fetch('/proxy/contacts', {
+        headers: { ...headers, 'x-tenant': 't', 'x-other': 'o', accept: 'a/b' },
+      })
+      expect(answer.status).toBe(200)
+      const received = upstream.received[0]?.headers
+      expect(received).toMatchObject({ 'x-tenant': 't', accept: 'a/b', 'x-meshguard-agent-id': expect.any(String) })
+      expect(received).not.toHaveProperty('x-other')
+    })
+  })
+
   test('with CORS_ORIGIN lets that origin read what the upstream says, and no other', async () => {
     upstream.answer((_, outgoing) => outgoing.setHeader('access-control-allow-origin', '*').end('x'))
     await withGateway({ corsOrigin: 'https://app.example', proxy: { target: upstream.origin } }, async (own, headers) => {

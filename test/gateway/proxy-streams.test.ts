@@ -193,6 +193,19 @@ describe('A side that goes away', () => {
     await gone
   })
 
+  test('the client, by ending its side alone: nobody can tell that from going away, so the upstream is told', async () => {
+    const connection = open(world.port)
+    const gone = new Promise<void>((resolve) => {
+      upstream.answer((incoming) => {
+        incoming.on('close', resolve)
+        connection.socket.end()
+      })
+    })
+    connection.write(head('GET /proxy/slow'))
+    await gone
+    expect(await connection.end()).toBe('')
+  })
+
   test('the client, within the answer: the upstream is told', async () => {
     const connection = open(world.port)
     const gone = new Promise<void>((resolve) => {

@@ -23,6 +23,8 @@ export interface GatewayConfig {
     /** `METHOD pattern` to action. */
     readonly routes?: ReadonlyMap<string, string> | undefined
     readonly headers: Readonly<Record<string, string>>
+    /** The only headers of clients that are forwarded, besides the common ones of HTTP. Default: all but those held back. */
+    readonly forwardHeaders?: readonly string[] | undefined
     readonly forwardAuthorization: boolean
     readonly timeoutMs: number
     readonly maxBody: number
@@ -72,6 +74,7 @@ interface Reading {
  * | `JWT_SECRET` | none: tokens are signed with Ed25519; at least 32 bytes |
  * | `JWT_EXPIRES_IN` | 24h |
  * | `PROXY_TARGET`, `PROXY_ROUTES` (a file), `PROXY_HEADERS` (JSON) | none |
+ * | `PROXY_FORWARD_HEADERS` (names) | all but those held back |
  * | `PROXY_FORWARD_AUTHORIZATION`, `PROXY_TIMEOUT_MS`, `PROXY_MAX_BODY` | false, 30000, 10MiB |
  * | `AUDIT_MODE`, `AUDIT_RETENTION_DAYS` | durable, 90 |
  * | `RATE_LIMIT_RPM`, `DENIED_RPM` | 600, 600 |
@@ -192,6 +195,7 @@ function conclude({ values, issues, nameOf }: Reading): GatewayConfig {
       target: of('proxy.target', undefined),
       routes: of('proxy.routes', undefined),
       headers: Object.freeze({ ...of('proxy.headers', {}) }),
+      forwardHeaders: of('proxy.forwardHeaders', undefined),
       forwardAuthorization: of('proxy.forwardAuthorization', false),
       timeoutMs: of('proxy.timeoutMs', 30_000),
       maxBody: of('proxy.maxBody', 10 * 1024 * 1024),

@@ -119,6 +119,17 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
     schema: headers,
     read: (text) => jsonOr(text),
   },
+  'proxy.forwardHeaders': {
+    variable: 'PROXY_FORWARD_HEADERS',
+    expected: 'names of headers separated by commas, none that belongs to the connection, Host, Cookie or X-MeshGuard-*',
+    schema: z.array(
+      z
+        .string()
+        .regex(/^[A-Za-z0-9-]{1,256}$/)
+        .refine((name) => !NOT_OURS.test(name) && !/^cookie$/i.test(name)),
+    ),
+    read: list,
+  },
   'proxy.forwardAuthorization': {
     variable: 'PROXY_FORWARD_AUTHORIZATION',
     expected: 'true or false',

@@ -39,7 +39,7 @@ interface Asking {
  */
 export function proxyRoutes(services: Services): Hono<GatewayEnv> {
   const app = new Hono<GatewayEnv>()
-  const { target, routes, timeoutMs, headers, forwardAuthorization } = services.config.proxy
+  const { target, routes, timeoutMs, headers, forwardAuthorization, forwardHeaders: forward } = services.config.proxy
   if (target === undefined) {
     app.all('/proxy/*', () => {
       throw notFound('This gateway has no upstream. Set PROXY_TARGET to make it a proxy')
@@ -50,7 +50,7 @@ export function proxyRoutes(services: Services): Hono<GatewayEnv> {
     services,
     upstream: openUpstream(target, timeoutMs),
     actionOf: routes === undefined ? derivedActions() : mappedActions(routes),
-    filter: requestFilter({ headers, forwardAuthorization }),
+    filter: requestFilter({ headers, forwardAuthorization, forward }),
   }
   app.all('/proxy/*', (c) => handle(proxy, c))
   return app
