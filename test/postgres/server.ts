@@ -24,8 +24,8 @@ export interface PostgresServer {
 
 /** A server that was started here, and may be stopped. */
 export interface OwnServer extends PostgresServer {
-  /** Ends it: orderly, without waiting for clients (`SIGINT`), or like a power failure (`SIGKILL`). */
-  stop(signal: 'SIGINT' | 'SIGKILL'): Promise<void>
+  /** Ends it: orderly, without waiting for clients (`SIGINT`), or at once, as in a crash (`SIGQUIT`). */
+  stop(signal: 'SIGINT' | 'SIGQUIT'): Promise<void>
   /** Starts it again on the same port. */
   start(): Promise<void>
 }

@@ -1,9 +1,8 @@
-import pino from 'pino'
-import { afterAll, beforeAll, describe, it, onTestFinished } from 'vitest'
-import { openStore } from '../../packages/gateway/src/store/open-store.js'
+import { afterAll, beforeAll, describe, it } from 'vitest'
 import { assert } from '../contracts/assert.js'
 import { themes } from '../contracts/store.js'
 import { type PostgresServer, usePostgres } from '../postgres/server.js'
+import { open } from './postgres.js'
 
 let server: PostgresServer
 beforeAll(async () => {
@@ -11,20 +10,13 @@ beforeAll(async () => {
 })
 afterAll(() => server.close())
 
-const log = pino({ level: 'silent' })
-
 describe.each(Object.entries(themes))('PostgreSQL: %s', (_theme, cases) => {
   it.each(cases)('$title', async ({ run }) => {
     const url = await server.createDatabase()
-    const open = async () => {
-      const store = await openStore(url, { log, now: Date.now })
-      onTestFinished(() => store.close())
-      return store
-    }
-    const store = await open()
+    const store = await open(url)
     const reopen = async () => {
       await store.close()
-      return open()
+      return open(url)
     }
     await run({ store, reopen }, assert)
   })

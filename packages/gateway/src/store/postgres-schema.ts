@@ -102,9 +102,9 @@ declare
   next timestamptz := date_trunc('month', first + interval '32 days', 'UTC');
   part text := to_char(first at time zone 'UTC', '"audit_"YYYY_MM');
 begin
-  if to_regclass(part) is not null then return; end if;
+  if exists (select from pg_tables where schemaname = current_schema() and tablename = part) then return; end if;
   perform pg_advisory_xact_lock(hashtextextended('meshguard audit months', 0));
-  if to_regclass(part) is not null then return; end if;
+  if exists (select from pg_tables where schemaname = current_schema() and tablename = part) then return; end if;
   execute format('create table %I (like audit including defaults, unique (id), unique (writer, sequence))', part);
   execute format('alter table audit attach partition %I for values from (%L) to (%L)', part, first, next);
 end $$;
