@@ -195,3 +195,12 @@ it('a route in bypass mode is said on the console once, when it is declared', ()
   readOwnCheck('read:new', { mode: 'audit' })
   expect(warn.mock.calls).toEqual([[expect.stringContaining('"read:dev" is in bypass mode')]])
 })
+
+it('an outcome names the agent that the source made of the token, refused or let through', async () => {
+  const found = { id: 'agent_found', trustTier: 'trusted', tags: ['a'] }
+  for (const answer of [{ allowed: true, code: 'allowed' } as const, { allowed: false, code: 'denied' } as const]) {
+    const source = { name: 'own', authenticates: true, decide: async () => ({ ...answer, agent: found }) }
+    const { http, route } = httpOf({}, createGuard({ source }))
+    expect((await http.check(route, {})).agent).toBe(found)
+  }
+})

@@ -89,7 +89,15 @@ export function conclude(
     enforced: mode === 'enforce' || (mode === 'audit' && !audited),
   }
   const whole = isPlain(answer) ? decision : withRarities(decision, answer)
+  if (agent !== request.agent && agent !== undefined) identified.set(whole, agent)
   return parts.audit === undefined ? whole : record(parts, parts.audit, whole, agent, request, durationMs)
+}
+
+const identified = new WeakMap<Decision, Agent>()
+
+/** Whom a decision is about, where it was the source that found out. */
+export function agentBehind(decision: Decision): Agent | undefined {
+  return identified.get(decision)
 }
 
 /** Most answers have none of the members that only some codes bring. */

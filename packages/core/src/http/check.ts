@@ -1,5 +1,6 @@
 import { isAction } from '../action.js'
 import { assertAgent, isAgent } from '../agent.js'
+import { agentBehind } from '../conclude.js'
 import { AuthenticationError, messageOf } from '../errors.js'
 import type { Guard } from '../guard.js'
 import { beforeDeadline, isPromise } from '../settle.js'
@@ -70,7 +71,7 @@ export class Call<R> implements DecisionRequest {
   }
 
   conclude(decision: Decision): Outcome {
-    const { agent } = this
+    const agent = this.agent ?? agentBehind(decision)
     if (decision.allowed) return { pass: true, decision, agent }
     const { disclose, exposeDecision } = this.options
     const refusal = refusalOf(decision, this.sentToken, disclose, this.reader.header(this.native, 'accept'))

@@ -24,7 +24,7 @@ export interface Pass {
   readonly pass: true
   /** Absent for a CORS preflight. */
   readonly decision?: Decision | undefined
-  /** Who was let through; absent where the source itself verified the token. */
+  /** Who was let through. */
   readonly agent?: Agent | undefined
 }
 
