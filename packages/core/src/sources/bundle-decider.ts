@@ -88,7 +88,8 @@ export class BundleDecider {
   #poll(request: DecisionRequest, now: number): void {
     if (this.#sync.isClosed) return
     this.#onUse()
-    request.waitUntil?.(this.#sync.refresh(now).done)
+    const { done } = this.#sync.refresh(now)
+    request.waitUntil?.(done)
   }
 
   /** Verifies a token; synchronous for one that is remembered. Never throws. */
