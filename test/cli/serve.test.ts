@@ -53,6 +53,49 @@ describe('serve', () => {
     },
   )
 
+  describe('that cannot start says why in a line, without a stack', () => {
+    const refused = async (data: string, env: NodeJS.ProcessEnv = {}) => {
+      const { code, stdout, stderr } = await serve(['--port', '0'], { DATA_DIR: join(folder, data), ...env }).ended
+      expect(stdout).toBe('')
+      return [code, stderr]
+    }
+    const key = async (data: string, text: string, mode = 0o600) => {
+      await mkdir(join(folder, data, 'keys'), { recursive: true })
+      await writeFile(join(folder, data, 'keys/signing-keys.json'), text, { mode })
+    }
+
+    it('a key file that is none', async () => {
+      await key('bad-key', 'junk')
+      const [code, stderr] = await refused('bad-key')
+      expect(stderr).toMatch(/^The gateway cannot start: SIGNING_KEY_FILE: .* does not hold the keys of a gateway\..*\n$/)
+      expect(code).toBe(2)
+    })
+
+    it('a key file that others can read', async () => {
+      await key('open-key', '{}', 0o644)
+      expect((await refused('open-key'))[1]).toMatch(/^The gateway cannot start: .* has mode 0644: .*chmod 600.*\n$/)
+    })
+
+    it('a data folder that is a file', async () => {
+      await writeFile(join(folder, 'a-file'), '')
+      expect(await refused('a-file')).toEqual([2, expect.stringMatching(/^The gateway cannot start: EEXIST: .*\n$/)])
+    })
+
+    it('a database that is none', async () => {
+      await mkdir(join(folder, 'no-database'))
+      await writeFile(join(folder, 'no-database/meshguard.db'), 'x'.repeat(4096))
+      const why = /^The gateway cannot start: The database is damaged: restore a backup\n$/
+      expect(await refused('no-database')).toEqual([3, expect.stringMatching(why)])
+    })
+
+    it('a database that another gateway has', async () => {
+      const running = serve(['--port', '0'], { DATA_DIR: join(folder, 'shared') })
+      await running.printed(/Ctrl-C stops it/)
+      const why = /^The gateway cannot start: Another gateway has the database open\. Stop it first, .*\n$/
+      expect(await refused('shared')).toEqual([2, expect.stringMatching(why)])
+    })
+  })
+
   it('names every bad value at once, by flag or variable, and not a secret one', async () => {
     const { code, stdout, stderr } = await serve(['--port', '70000', '--mode', 'of'], { ADMIN_TOKEN: 'short', DATA_DIR: 'd' })
       .ended

@@ -1,7 +1,7 @@
-import { ValidationError } from '@meshguard/core'
+import { UnavailableError, ValidationError } from '@meshguard/core'
 import type { Gateway, GatewayConfig, Listening } from '@meshguard/gateway'
 import type { Command } from 'commander'
-import { CliError, systemCode } from '../errors.js'
+import { CliError, EXIT, systemCode } from '../errors.js'
 import { print, printFields, printJsonLine } from '../output.js'
 import type { Run } from '../session.js'
 
@@ -32,7 +32,7 @@ export function addServe(program: Command, run: Run): void {
       const json = command.optsWithGlobals()['json'] === true
       const { createGateway, readConfig } = await import('@meshguard/gateway')
       const config = configOf(flags, readConfig)
-      const gateway = await createGateway(config)
+      const gateway = await createGateway(config).catch(cannotStart)
       try {
         sayStarted(await listen(gateway, config), config, json)
         await aborted(run.signal)
@@ -42,6 +42,13 @@ export function addServe(program: Command, run: Run): void {
       }
       run.exitCode = 0
     })
+}
+
+/** What keeps a gateway from starting is said in its own words, as its user can put it right; a defect keeps its stack. */
+function cannotStart(error: unknown): never {
+  if (error instanceof UnavailableError) throw new CliError(`The gateway cannot start: ${error.message}`, EXIT.unreachable)
+  if (error instanceof Error && error.name === 'Error') throw new CliError(`The gateway cannot start: ${error.message}`)
+  throw error
 }
 
 function configOf(flags: Flags, readConfig: (env: NodeJS.ProcessEnv) => GatewayConfig): GatewayConfig {
