@@ -221,9 +221,25 @@ describe('size', () => {
     expect(await gzipped('export * from "@meshguard/core"', LIBRARIES)).toBeLessThan(12 * 1024)
   })
 
-  it('core as a whole does not grow past 45 KB with zod/mini and jose, and 31 KB without them', async () => {
-    expect(await gzipped('export * from "@meshguard/core"', [])).toBeLessThan(45 * 1024)
-    expect(await gzipped('export * from "@meshguard/core"', LIBRARIES)).toBeLessThan(31 * 1024)
+  /** All that `.` exports but for some, with zod/mini and jose and without them, in bytes. */
+  async function sizesWithout(...names: string[]): Promise<{ all: number; own: number }> {
+    const exported = Object.keys(await import('@meshguard/core')).filter((name) => !names.includes(name))
+    const contents = `export { ${exported.join(', ')} } from "@meshguard/core"`
+    return { all: await gzipped(contents, []), own: await gzipped(contents, LIBRARIES) }
+  }
+
+  it('what decides in process does not grow past 39 KB with zod/mini and jose, and 25 KB without them', async () => {
+    const { all, own } = await sizesWithout('fromGateway', 'auditToGateway', 'fromBundle')
+    expect(all).toBeLessThan(39 * 1024)
+    expect(own).toBeLessThan(25 * 1024)
+  })
+
+  it('what asks a gateway does not add more than 5 KB, and fromBundle not more than 9 KB', async () => {
+    const inProcess = await sizesWithout('fromGateway', 'auditToGateway', 'fromBundle')
+    const withGateway = await sizesWithout('fromBundle')
+    const whole = await sizesWithout()
+    expect(withGateway.own - inProcess.own).toBeLessThan(5 * 1024)
+    expect(whole.all - withGateway.all).toBeLessThan(9 * 1024 + 512)
   })
 
   it('what an application leaves out costs it nothing: a guard alone is below 8 KB, with tokens below 18 KB', async () => {

@@ -122,7 +122,7 @@ export const UNITS: ReadonlyArray<readonly [number, string]> = [
 ]
 
 /** A limit as people say it: `30 requests per minute`, `5 requests per 10 seconds`. */
-export function limitInWords({ requests, windowMs }: Limit): string {
+function limitInWords({ requests, windowMs }: Limit): string {
   const [unitMs, unit] = UNITS.find(([ms]) => windowMs % ms === 0) ?? [1, 'millisecond']
   const units = windowMs / unitMs
   return `${requests} request${requests === 1 ? '' : 's'} per ${units === 1 ? unit : `${units} ${unit}s`}`

@@ -277,7 +277,7 @@ export function isPreflight<R>(native: R, reader: RequestReader<R>): boolean {
 const TRACE_HEADERS = ['x-meshguard-trace-id', 'x-trace-id']
 
 /** The caller's own trace ID if it is well formed, otherwise a new one. */
-export function traceIdOf<R>(native: R, reader: RequestReader<R>): string {
+function traceIdOf<R>(native: R, reader: RequestReader<R>): string {
   for (const name of TRACE_HEADERS) {
     const own = reader.header(native, name)
     if (isTraceId(own)) return own

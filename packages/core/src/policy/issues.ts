@@ -98,7 +98,7 @@ function valueAt(document: unknown, path: Path): unknown {
 }
 
 /** `Did you mean "actions"?` for the nearest of some names, or `undefined` when none is near. */
-export function didYouMean(text: string, names: readonly string[]): string | undefined {
+function didYouMean(text: string, names: readonly string[]): string | undefined {
   const near = nearest(text, names)
   return near === undefined ? undefined : `Did you mean "${near}"?`
 }

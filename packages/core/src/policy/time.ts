@@ -43,7 +43,7 @@ export function rangeOf(text: string): { from: number; to: number } | undefined 
 }
 
 /** Tells the local time as minutes since the beginning of Sunday, or `undefined` if `now` is no time. */
-export type Clock = (now: number) => number | undefined
+type Clock = (now: number) => number | undefined
 
 /** Whether a time of the week is in a range. The part after midnight belongs to the day the range began on. */
 export function inRange(range: TimeRange, minuteOfWeek: number): boolean {

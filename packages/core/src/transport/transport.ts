@@ -32,7 +32,7 @@ export interface Transport {
 export type CreateTransport = (gateway: GatewayUrl) => Transport
 
 /** Bytes of an answer that are read at most; what goes on is cut off and counts as no answer. */
-export const MAX_ANSWER = 1024 * 1024
+const MAX_ANSWER = 1024 * 1024
 
 /** Where a gateway is. */
 export interface GatewayUrl {
