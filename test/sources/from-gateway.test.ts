@@ -212,6 +212,10 @@ describe('the circuit breaker', () => {
     expect(breaker.begin()).toBe(true)
     breaker.abandoned()
     expect(breaker.begin(), 'after a probe that was abandoned').toBe(true)
+    now = 11_999
+    expect(breaker.begin(), 'while a probe is under way').toBe(false)
+    now = 12_000
+    expect(breaker.begin(), 'after a probe that never came back').toBe(true)
     breaker.reached()
     expect(breaker.begin()).toBe(true)
     breaker.failed()

@@ -11,6 +11,7 @@ import {
 import { entryOf, printable } from './audit-line.js'
 import { ConnectionError, messageOf } from './errors.js'
 import { assertMs } from './options.js'
+import { IO_OUTLIVES_REQUESTS } from './transport/requests.js'
 import { assertToken, Call, type GatewayUrl, readGatewayUrl, type Transport } from './transport/transport.js'
 import type { AuditEvent, DecisionEvent } from './types.js'
 
@@ -64,8 +65,8 @@ export function auditToGateway(options: GatewaySinkOptions): BoundedSink {
   const shipper = new Shipper(gateway, token, timeoutMs)
   const sink = boundedSink({ capacity, onFull, name: 'audit to the gateway', write: (events) => shipper.ship(events) })
   return {
-    record(event) {
-      if (event.type === 'decision') sink.record(event)
+    record(event, request) {
+      if (event.type === 'decision') sink.record(event, request)
     },
     get dropped() {
       return sum(sink.dropped, shipper.lost)
@@ -98,6 +99,7 @@ function toEntry(event: AuditEvent): Entry {
 
 class Shipper {
   readonly lost = noLosses()
+  readonly #entries = new WeakMap<AuditEvent, Entry>()
   readonly #gateway: GatewayUrl
   readonly #transport: Transport
   readonly #headers: Readonly<Record<string, string>>
@@ -122,13 +124,20 @@ class Shipper {
 
   /** Never fails: what cannot be shipped is counted. */
   async ship(events: readonly AuditEvent[]): Promise<void> {
-    let rest: readonly Entry[] = events.map(toEntry)
+    let rest: readonly Entry[] = events.map((event) => this.#entryOf(event))
     while (rest.length > 0 && !this.#hasGivenUp) {
       const size = sizeOfBatch(rest)
       await this.#shipBatch(rest.slice(0, size))
       rest = rest.slice(size)
     }
     this.#lose(rest)
+  }
+
+  /** What is shipped again by another request keeps its id. */
+  #entryOf(event: AuditEvent): Entry {
+    const entry = this.#entries.get(event) ?? toEntry(event)
+    if (!IO_OUTLIVES_REQUESTS) this.#entries.set(event, entry)
+    return entry
   }
 
   async #shipBatch(batch: readonly Entry[]): Promise<void> {

@@ -2,10 +2,11 @@ import { describeEvent, printable, serialiseEvent } from './audit-line.js'
 import { messageOf, UnavailableError } from './errors.js'
 import { assertFunction, assertOneOf, assertOptions } from './options.js'
 import { isPromise } from './settle.js'
-import type { AuditEvent, AuditSink } from './types.js'
+import { IO_OUTLIVES_REQUESTS } from './transport/requests.js'
+import type { AuditEvent, AuditSink, RequestLife } from './types.js'
 
 /** What `createGuard` takes for `audit`: a sink, or any function of an event. */
-export type AuditTarget = AuditSink | ((event: AuditEvent) => unknown)
+export type AuditTarget = AuditSink | ((event: AuditEvent, request?: RequestLife) => unknown)
 
 /** How many events were not recorded, because the queue was full or because writing them failed. */
 export interface AuditLosses {
@@ -32,14 +33,17 @@ export interface QueueOptions {
 export interface BoundedSinkOptions extends QueueOptions {
   /** For messages on the console. Default `audit`. */
   readonly name?: string | undefined
-  /** Writes a batch, in order. It is not called again before it is done. A throw or a rejection is a failed write. */
+  /**
+   * Writes a batch, in order. It is not called again before it is done, but on Workers, where it runs for up to four requests at
+   * once. A throw or a rejection is a failed write.
+   */
   write(events: readonly AuditEvent[]): void | Promise<void>
 }
 
 /** A sink with a queue. */
 export interface BoundedSink extends AuditSink {
   /** @throws UnavailableError with `onFull: 'deny'` when the queue is full or the sink is closed. */
-  record(event: AuditEvent): void
+  record(event: AuditEvent, request?: RequestLife): void
   /** What was lost so far. */
   readonly dropped: AuditLosses
   /** Writes what waits. Events that come later are lost and counted, or refused with `onFull: 'deny'`. */
@@ -51,6 +55,9 @@ const DEFAULT_CAPACITY = 10_000
 /**
  * Makes a sink that writes in batches: one write at a time, and what is recorded meanwhile goes with the next. There are no
  * timers. A failure to write is reported on the console when it begins and when it is over, and what it cost is counted.
+ *
+ * On Workers each request writes what waits, by its `waitUntil`, since nothing outlives the request that began it. A batch whose
+ * request seems to have ended under it (after 35 s) is written again by a later one.
  *
  * @throws TypeError for wrong options.
  *
@@ -65,7 +72,7 @@ export function boundedSink(options: BoundedSinkOptions): BoundedSink {
   if (typeof write !== 'function') throw new TypeError('boundedSink: option "write" must be a function')
   const queue = new Queue(name, write, capacity, onFull === 'deny')
   return {
-    record: (event) => queue.record(event),
+    record: (event, request) => queue.record(event, request),
     get dropped() {
       return { ...queue.dropped }
     },
@@ -82,6 +89,17 @@ export function checkQueueOptions(where: string, options: QueueOptions, others: 
   assertOneOf(where, 'onFull', onFull, ['drop', 'deny'])
 }
 
+/** On Workers: so many requests write at once, and a batch is written again after so long; `waitUntil` lasts for 30 s. */
+const MAX_WRITING = 4
+const LOST_MS = 35_000
+
+/** Events that are being written. */
+interface Batch {
+  readonly batch: readonly AuditEvent[]
+  /** On Workers, in ms since the epoch. */
+  readonly begunAt: number
+}
+
 class Queue {
   readonly dropped = noLosses()
   readonly #name: string
@@ -94,6 +112,7 @@ class Queue {
   /** Events that wait or are being written. */
   #held = 0
   #draining: Promise<void> | undefined
+  readonly #writing = new Set<Batch>()
   #failing = false
   #closed = false
 
@@ -104,23 +123,26 @@ class Queue {
     this.#deny = deny
   }
 
-  record(event: AuditEvent): void {
+  record(event: AuditEvent, request: RequestLife | undefined): void {
+    if (!IO_OUTLIVES_REQUESTS) this.#takeBack()
     if (this.#held >= this.#capacity || this.#closed) this.#overflow(event)
-    else this.#enqueue(event)
+    else this.#enqueue(event, request)
+  }
+
+  #enqueue(event: AuditEvent, request: RequestLife | undefined): void {
+    this.#held++
+    this.#push(event)
+    if (IO_OUTLIVES_REQUESTS) this.#draining ??= this.#drain()
+    else if (this.#writing.size < MAX_WRITING) keepFor(request, this.#drain())
   }
 
   async close(): Promise<void> {
     this.#closed = true
+    if (!IO_OUTLIVES_REQUESTS) return this.#drain()
     while (this.#held > 0) {
       this.#draining ??= this.#drain()
       await this.#draining
     }
-  }
-
-  #enqueue(event: AuditEvent): void {
-    this.#held++
-    this.#push(event)
-    this.#draining ??= this.#drain()
   }
 
   #push(event: AuditEvent): void {
@@ -148,11 +170,23 @@ class Queue {
       const batch = this.#waiting.filter((event) => event !== undefined)
       this.#waiting = []
       this.#denials = []
+      const writing = { batch, begunAt: IO_OUTLIVES_REQUESTS ? 0 : Date.now() }
+      this.#writing.add(writing)
       const failure = await failureOf(() => this.#write(batch))
+      if (!this.#writing.delete(writing)) continue
       if (failure === undefined) this.#wrote(batch)
       else if (!this.#failed(batch, failure)) break
     }
     this.#draining = undefined
+  }
+
+  /** Batches whose request has ended under them wait again. */
+  #takeBack(): void {
+    for (const writing of this.#writing) {
+      if (Date.now() < writing.begunAt + LOST_MS) continue
+      this.#writing.delete(writing)
+      for (const event of writing.batch) this.#push(event)
+    }
   }
 
   #wrote(batch: readonly AuditEvent[]): void {
@@ -183,6 +217,10 @@ class Queue {
     this.#failing = true
     console.error(`MeshGuard: ${this.#name} loses or holds back audit events: ${printable(why)}`)
   }
+}
+
+function keepFor(request: RequestLife | undefined, work: Promise<void>): void {
+  request?.waitUntil?.(work)
 }
 
 /** Nothing lost yet; counted up by {@link count}. */
@@ -216,7 +254,7 @@ async function failureOf(work: () => unknown): Promise<string | undefined> {
  *
  * Use {@link boundedSink} where a write is slow.
  */
-export function auditTo(write: (event: AuditEvent) => unknown): BoundedSink {
+export function auditTo(write: (event: AuditEvent, request?: RequestLife) => unknown): BoundedSink {
   if (typeof write !== 'function') throw new TypeError('auditTo: expected a function of an event')
   const dropped = noLosses()
   const open = new Set<Promise<void>>()
@@ -232,12 +270,13 @@ export function auditTo(write: (event: AuditEvent) => unknown): BoundedSink {
     else lose(event, failure)
   }
   return {
-    record(event) {
+    record(event, request) {
       if (open.size >= DEFAULT_CAPACITY) return lose(event, `${open.size} calls are not done`)
-      const written = write(event)
+      const written = write(event, request)
       if (!isPromise(written)) return
       const done = follow(written, event).finally(() => open.delete(done))
       open.add(done)
+      if (!IO_OUTLIVES_REQUESTS) keepFor(request, done)
     },
     get dropped() {
       return { ...dropped }
@@ -257,7 +296,7 @@ export function toSink(target: AuditTarget): AuditSink {
 
 /** A sink as it is, but a promise that its `record` answers, against its type, is not left to end the process. */
 function following(sink: AuditSink): AuditSink {
-  const { record, close } = auditTo((event) => sink.record(event))
+  const { record, close } = auditTo((event, request) => sink.record(event, request))
   return {
     record,
     async close() {

@@ -159,29 +159,32 @@ function record(
   durationMs: number | undefined,
 ): Decision {
   try {
-    sink.record({
-      type: 'decision',
-      allowed: decision.allowed,
-      decision: decision.decision,
-      action: decision.action,
-      resource: decision.resource,
-      agentId: decision.agentId,
-      code: decision.code,
-      policy: decision.policy,
-      rule: decision.rule,
-      reason: decision.reason,
-      retryAfter: decision.retryAfter,
-      limit: decision.limit,
-      traceId: decision.traceId,
-      timestamp: decision.timestamp,
-      policyVersion: decision.policyVersion,
-      enforced: decision.enforced,
-      failedOpen: decision.failedOpen,
-      agent,
-      request: request.request,
-      source: parts.source.name,
-      durationMs,
-    })
+    sink.record(
+      {
+        type: 'decision',
+        allowed: decision.allowed,
+        decision: decision.decision,
+        action: decision.action,
+        resource: decision.resource,
+        agentId: decision.agentId,
+        code: decision.code,
+        policy: decision.policy,
+        rule: decision.rule,
+        reason: decision.reason,
+        retryAfter: decision.retryAfter,
+        limit: decision.limit,
+        traceId: decision.traceId,
+        timestamp: decision.timestamp,
+        policyVersion: decision.policyVersion,
+        enforced: decision.enforced,
+        failedOpen: decision.failedOpen,
+        agent,
+        request: request.request,
+        source: parts.source.name,
+        durationMs,
+      },
+      request,
+    )
     return decision
   } catch {
     return decision.allowed

@@ -51,6 +51,8 @@ export interface CheckOptions {
   /** 8 to 128 letters, digits and `._:-`; otherwise a UUID is made. */
   readonly traceId?: string | undefined
   readonly signal?: AbortSignal | undefined
+  /** On Workers: `(promise) => ctx.waitUntil(promise)`, so that the audit is written after the answer. Adapters do it by themselves. */
+  readonly waitUntil?: ((promise: Promise<unknown>) => void) | undefined
 }
 
 /** One of many questions. */
@@ -139,7 +141,7 @@ export function createGuard(options: GuardOptions): Guard {
     check,
     enforce,
     govern: async <T>(action: string, work: (decision: Decision) => T | Promise<T>, given?: CheckOptions): Promise<T> =>
-      governed(parts, await enforce(action, given), work),
+      governed(parts, await enforce(action, given), work, given),
     checkMany: (checks: readonly Check[], given?: CheckOptions) => checkMany(parts, checks, given ?? {}),
     explain: (action: string, given?: CheckOptions) => explain(parts, toRequest(action, given ?? {})),
     decide: (request: DecisionRequest, how?: DecideOptions) => decide(parts, request, how),
@@ -185,11 +187,17 @@ function readFailOpen(onUnavailable: { readonly allow: readonly string[] }, auth
 }
 
 function toRequest(action: string, given: CheckOptions): DecisionRequest {
-  const { agent, token, resource, context, traceId, signal } = given
-  return { action, agent, token, resource, context, traceId: isTraceId(traceId) ? traceId : newTraceId(), signal }
+  const { agent, token, resource, context, traceId: wanted, signal, waitUntil } = given
+  const traceId = isTraceId(wanted) ? wanted : newTraceId()
+  return { action, agent, token, resource, context, traceId, signal, ...(waitUntil !== undefined && { waitUntil }) }
 }
 
-async function governed<T>(parts: Parts, decision: Decision, work: (decision: Decision) => T | Promise<T>): Promise<T> {
+async function governed<T>(
+  parts: Parts,
+  decision: Decision,
+  work: (decision: Decision) => T | Promise<T>,
+  given: CheckOptions = {},
+): Promise<T> {
   const started = Date.now()
   let ok = false
   try {
@@ -197,14 +205,18 @@ async function governed<T>(parts: Parts, decision: Decision, work: (decision: De
     ok = true
     return value
   } finally {
-    recordOutcome(parts, { type: 'outcome', traceId: decision.traceId, ok, durationMs: Date.now() - started })
+    recordOutcome(
+      parts,
+      { type: 'outcome', traceId: decision.traceId, ok, durationMs: Date.now() - started },
+      toRequest('', given),
+    )
   }
 }
 
 /** The work is done, or has failed, whatever the sink makes of it: what it throws is reported and changes nothing. */
-function recordOutcome({ audit }: Parts, event: OutcomeEvent): void {
+function recordOutcome({ audit }: Parts, event: OutcomeEvent, request: DecisionRequest): void {
   try {
-    audit?.record(event)
+    audit?.record(event, request)
   } catch (error) {
     console.error(`MeshGuard: an outcome was not recorded: ${printable(messageOf(error, 'the sink failed'))}`)
   }

@@ -84,8 +84,14 @@ export interface DelegationHop {
   readonly actions: readonly string[]
 }
 
+/** What a request lends to work that goes on after its answer. */
+export interface RequestLife {
+  /** Keeps a serverless runtime alive until the promise settles. */
+  waitUntil?(promise: Promise<unknown>): void
+}
+
 /** A question for a source. */
-export interface DecisionRequest {
+export interface DecisionRequest extends RequestLife {
   /** `verb:object`. */
   readonly action: string
   readonly agent?: Agent | undefined
@@ -102,8 +108,6 @@ export interface DecisionRequest {
   readonly traceId: string
   /** Aborted when nobody waits for the answer any more. */
   readonly signal?: AbortSignal | undefined
-  /** Keeps a serverless runtime alive until the promise settles. */
-  waitUntil?(promise: Promise<unknown>): void
 }
 
 /** What a source answers. One whose `allowed` is not a boolean, or does not agree with its `code`, is `unavailable`. */
@@ -191,7 +195,8 @@ export interface OutcomeEvent {
 
 /** Where decisions are recorded. `record` must not block; one that throws turns the answer into `unavailable`. */
 export interface AuditSink {
-  record(event: AuditEvent): void
+  /** @param request On Workers, what writes after the answer goes to its `waitUntil`, or is dropped with the request. */
+  record(event: AuditEvent, request?: RequestLife): void
   close?(): Promise<void>
 }
 

@@ -91,7 +91,7 @@ export const checkCases: readonly Case[] = [
     async run({ answer, connect }, assert) {
       const { headers, json } = allow('read:contacts')
       for (const said of ['no_match', 'rate_limited', undefined, 'allowed']) {
-        await answer({ headers: { ...headers, 'x-meshguard-audit': 'deny' }, json: { ...json, code: said } })
+        await answer({ headers: { ...headers, 'x-meshguard-audit': 'deny' }, json: { ...(json as object), code: said } })
         const { allowed, decision, code, enforced } = await connect().check('read:contacts')
         assert.equal({ allowed, decision, enforced }, { allowed: true, decision: 'deny', enforced: false })
         assert.equal(code, said === 'no_match' || said === 'rate_limited' ? said : 'denied')

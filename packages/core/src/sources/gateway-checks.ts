@@ -1,6 +1,7 @@
 import { UnavailableError } from '../errors.js'
 import { onAbort } from '../settle.js'
 import type { Connection } from '../transport/connection.js'
+import { IO_OUTLIVES_REQUESTS } from '../transport/requests.js'
 import { Call, type GatewayAnswer, type GatewayRequest } from '../transport/transport.js'
 import type { Answer, DecisionRequest } from '../types.js'
 import { answersOfChecks } from './gateway-answer.js'
@@ -92,8 +93,8 @@ export function settle(checks: readonly WaitingCheck[], read: () => readonly Ans
 /** Checks that the gateway takes at once, and bytes of them. */
 const MAX_CHECKS = 64
 const MAX_BYTES = 1_000_000
-/** Exchanges of the queue at the same time. */
-const MAX_OPEN = 2
+/** Exchanges of the queue at the same time. Where an exchange dies with its request, each request has its own. */
+const MAX_OPEN = IO_OUTLIVES_REQUESTS ? 2 : Number.POSITIVE_INFINITY
 
 /**
  * Checks of all agents, sent together. There is no timer: what is asked in one turn goes together, and what is asked while
