@@ -81,6 +81,18 @@ describe('what is asked', () => {
     ])
   })
 
+  it('names what is missing or of another type by its place', async () => {
+    const answer = await world.evaluation({ subject: { type: 'agent', id: 7 }, action: {}, resource: [] })
+    expect([answer.status, answer.body['issues']]).toEqual([
+      400,
+      [
+        { path: 'subject.id', message: 'subject.id: expected text (quote it if it is not), not 7' },
+        { path: 'action.name', message: expect.stringMatching(/^action: "name" is missing/) },
+        { path: 'resource', message: expect.stringMatching(/^resource: expected an object/) },
+      ],
+    ])
+  })
+
   it('denies what is no action, and answers 400 to what is no resource', async () => {
     for (const name of ['read *', '*', ':', 'x:*', 'ü']) {
       const { status, body } = await world.evaluation({ ...READ, action: does(name) })

@@ -95,8 +95,18 @@ describe('POST /v1/checks', () => {
     ]
     const decisions = await ask(good, ...bad, good)
     expect(decisions.map(({ status }) => status)).toEqual([200, ...bad.map(() => 400), 200])
-    for (const decision of decisions.slice(1, -1))
-      expect(decision).toMatchObject({ error: 'bad_request', issues: [expect.anything()] })
+    const refused = decisions.slice(1, -1) as unknown as { error: string; issues: { path: string; message: string }[] }[]
+    expect(new Set(refused.map(({ error }) => error))).toEqual(new Set(['bad_request']))
+    expect(refused.map(({ issues }) => issues.map(({ path }) => path))).toEqual([
+      ['action'],
+      ['resourse'],
+      ['context'],
+      ['a.__proto__'],
+      ['a.a.a.a.a.a.a.a'],
+      ['request.route'],
+      ['resource'],
+    ])
+    expect(refused[1]?.issues[0]?.message).toBe('Unknown key "resourse". Did you mean "resource"?')
   })
 
   test("verifies a check's own token before its context is looked at", async () => {

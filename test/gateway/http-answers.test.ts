@@ -31,6 +31,30 @@ describe('Every answer', () => {
     }
   })
 
+  test('says that it is of the gateway, whatever it is', async () => {
+    const world = await start()
+    const { token } = await world.createAgent()
+    const service = await world.createService('decide')
+    const check = (action: string) => ({ headers: { ...bearer(token), 'x-meshguard-action': action } })
+    const checks = { method: 'POST', body: '{"checks":[{"action":"a:b"}]}', headers: { 'content-type': 'application/json' } }
+    const answers = await Promise.all([
+      world.fetch('/proxy/check', check('read:x')),
+      world.fetch('/proxy/check', check('delete:x')),
+      world.fetch('/proxy/check', check('*')),
+      world.fetch('/proxy/check'),
+      world.fetch('/proxy/x', { headers: bearer(token) }),
+      world.fetch('/v1/checks', { ...checks, headers: { ...checks.headers, ...bearer(service) } }),
+      world.fetch('/access/v1/evaluation', checks),
+      world.admin('GET', '/admin/agents'),
+      world.admin('POST', '/admin/agents', {}),
+      ...['/', '/health', '/metrics', '/openapi.json', '/.well-known/jwks.json', '/nothing'].map((path) => world.fetch(path)),
+    ])
+    expect(answers.map(({ status }) => status)).toEqual([
+      200, 403, 400, 401, 404, 200, 401, 200, 400, 200, 200, 200, 200, 200, 404,
+    ])
+    expect(new Set(answers.map(({ headers }) => headers.get('x-meshguard-origin')))).toEqual(new Set(['gateway']))
+  })
+
   test('to what is not there is 404, and 405 with the methods that are', async () => {
     const world = await start()
     const nothing = await world.fetch('/nothing')

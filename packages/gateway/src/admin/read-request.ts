@@ -18,7 +18,12 @@ const MAX_BODY = 256 * 1024
 export function readWith<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
   const { success, data, error } = schema.safeParse(value, { reportInput: false })
   if (success) return data
-  throw new ValidationError(error.issues.flatMap((found) => inWords(found, schema, value)))
+  throw new ValidationError(issuesIn(error, schema, value))
+}
+
+/** What a schema found wrong with a value, in words. */
+export function issuesIn(error: z.ZodError, schema: z.ZodType, value: unknown): Issue[] {
+  return error.issues.flatMap((found) => inWords(found, schema, value))
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
-import { badRequest, type RequestIssue } from '../http/errors.js'
+import { issuesIn } from '../admin/read-request.js'
+import { badRequest } from '../http/errors.js'
 import type { EntryNotes, Services } from '../services.js'
 import {
   type Evaluation,
@@ -80,6 +81,6 @@ function identityOf(entity: object | undefined): object {
 export function parseWith<T>(schema: z.ZodType<T>, value: unknown): T {
   const { success, data, error } = schema.safeParse(value)
   if (success) return data
-  const issues: RequestIssue[] = error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
+  const issues = issuesIn(error, schema, value).map(({ path, message }) => ({ path: path.join('.'), message }))
   throw badRequest('The evaluation is not well formed', issues)
 }

@@ -1,5 +1,6 @@
 import { type Decision, UnavailableError } from '@meshguard/core'
 import { isPromise, isTraceId } from '@meshguard/core/http'
+import { issuesIn } from '../admin/read-request.js'
 import { RequestError } from '../http/errors.js'
 import { assertJson } from '../http/read-json.js'
 import type { Identity, ServiceCaller, Services } from '../services.js'
@@ -40,7 +41,7 @@ function prepare(
   const traceId = isTraceId(own) ? own : fallback
   const read = checkItem.safeParse(check)
   if (!read.success) {
-    const issues = read.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
+    const issues = issuesIn(read.error, checkItem, check).map(({ path, message }) => ({ path: path.join('.'), message }))
     return itemOf(400, { error: 'bad_request', message: 'The check is not well formed', issues, traceId })
   }
   const { context } = check as { context?: unknown }

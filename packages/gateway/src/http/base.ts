@@ -9,7 +9,7 @@ import { traceIdOf } from './trace-id.js'
 
 /**
  * What goes before every route: the trace ID, the caller's address, what no request may be, and, behind it, the limit of failed
- * authentications. The trace ID is on every answer; what is not under `/proxy/` is not to be stored, unless a route says so.
+ * authentications. The trace ID is on every answer, and whose it is; what is not under `/proxy/` is not to be stored, unless a route says so.
  */
 export function base(addressOf: AddressOf, failures: FailedAuthentications): MiddlewareHandler<GatewayEnv> {
   return async function base(c, next) {
@@ -20,6 +20,7 @@ export function base(addressOf: AddressOf, failures: FailedAuthentications): Mid
     c.set('traceId', traceId)
     c.set('ip', ip)
     outgoing.setHeader('x-meshguard-trace-id', traceId)
+    outgoing.setHeader('x-meshguard-origin', 'gateway')
     if (!incoming.url?.startsWith('/proxy/')) {
       outgoing.setHeader('cache-control', 'no-store')
       outgoing.setHeader('x-content-type-options', 'nosniff')
