@@ -164,13 +164,14 @@ export const audit: readonly StoreCase[] = [
         row(5, { timestamp: 1003, ...denied, action: 'delete:c' }),
         row(6, { timestamp: 1004, ...denied, action: 'delete:c' }),
         row(7, { timestamp: 1005, code: 'administered', action: 'update:agents' }),
+        row(8, { timestamp: 1006, decision: 'deny', code: 'unauthenticated', action: '' }),
       ])
       const topDenied = [
         { action: 'delete:c', count: 2 },
         { action: 'write:a', count: 1 },
         { action: 'write:b', count: 1 },
       ]
-      assert.equal(await store.audit.stats(1000), { allowed: 1, denied: 4, topDenied })
+      assert.equal(await store.audit.stats(1000), { allowed: 1, denied: 5, topDenied })
       assert.equal(await store.audit.stats(2000), { allowed: 0, denied: 0, topDenied: [] })
     },
   },

@@ -127,7 +127,7 @@ async function stats(read: Kysely<Schema>, since: number): ReturnType<AuditStore
       .execute()
     for (const { decision, action, count } of rows) {
       counts[decision as keyof typeof counts] += Number(count)
-      if (decision === 'deny') denied.set(action, (denied.get(action) ?? 0) + Number(count))
+      if (decision === 'deny' && action !== '') denied.set(action, (denied.get(action) ?? 0) + Number(count))
     }
     after = end
   } while (after !== undefined)

@@ -214,7 +214,7 @@ export interface AuditStore {
   dropPart?(part: AuditPart, cuts: readonly Checkpoint[]): Promise<number>
   /**
    * How many decisions since a time, by decision; and the most denied actions. A change by an operator (code `administered`)
-   * is no decision.
+   * is no decision, and a denial without an action (a bad credential, a path that maps to none) is counted and not named.
    */
   stats(since: number): Promise<{
     readonly allowed: number
