@@ -1,6 +1,7 @@
 /** What holds between gateways on one database, at the store. */
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
 import type { StoreChange } from '../../packages/gateway/src/store/store.js'
 import { agent, append, checkpoint, errorOf, numbers, row } from '../contracts/store/spec.js'
 import { allowed, closeWorlds, openAuditWorld } from '../gateway/audit-world.js'
@@ -226,7 +227,8 @@ describe('the months of the audit log', () => {
     })
     try {
       world.clock.now = Date.now()
-      const shipped = (n: number) => ({ ...allowed(`shipped-${n}`), id: `shipped-${n}`, timestamp: new Date(0).toISOString() })
+      const shipped = (n: number) =>
+        ({ ...allowed(`shipped-${n}`), id: `shipped-${n}`, timestamp: new Date(0).toISOString() }) as AuditEntry
       for (const n of numbers(1, 4)) await world.audit.append(allowed(`trace-old-${n}`))
       await world.audit.ship('service_1', [shipped(1), shipped(2)])
       await server.query(`select meshguard_add_audit_month('2024-01-10Z'); update audit set stored = '2024-01-10Z'`, url)

@@ -1,0 +1,223 @@
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { databaseUrlProblem } from '../../packages/gateway/src/store/open-store.js'
+import { agent, append, errorOf, numbers, row } from '../contracts/store/spec.js'
+import { everyMethod } from '../contracts/store.js'
+import { type OwnServer, startPostgres } from '../postgres/server.js'
+import { open } from './postgres.js'
+
+let server: OwnServer
+beforeAll(async () => {
+  server = await startPostgres()
+})
+afterAll(() => server.close())
+
+const KILL_ALL = `select pg_terminate_backend(pid) from pg_stat_activity
+  where datname = current_database() and pid <> pg_backend_pid()`
+
+describe('DATABASE_URL', () => {
+  it.each(['postgres://user@host/db', 'postgresql://user:p%40ss@host:5433/db?sslmode=verify-full', 'postgres:///db?host=/run'])(
+    'may be %s',
+    (url) => {
+      expect(databaseUrlProblem(url)).toBeUndefined()
+    },
+  )
+
+  it.each([
+    ['postgres:', /names no host/],
+    ['postgres://user:hunter2@host', /names no database/],
+    ['postgres://user:hunter2@host/', /names no database/],
+    ['postgres://user:hunter2@host/a/b', /names no database/],
+    ['postgres:///db', /names no host/],
+    ['postgres://user:hunter2#@host:x/db', /is no URL|names no/],
+    ['postgres://user:hunter2@host:99999/db', /is no URL/],
+  ])('may not be %s, and the error says what may', async (url, message) => {
+    const error = await errorOf(open(url))
+    expect(error.message).toMatch(message)
+    expect(error.message).toMatch(/^DATABASE_URL.*postgres:\/\/user:password@host:5432\/database/)
+    expect(error.message).not.toContain('hunter2')
+  })
+
+  it('that leads nowhere is an error that names the place and the fix', async () => {
+    const url = new URL(await server.createDatabase())
+    const at = (change: Partial<URL>) => errorOf(open(Object.assign(new URL(url), change).href))
+    await server.query(`create user nobody_here password 'x'; alter role nobody_here nologin`)
+    await server.query(`create user guest`)
+    const nowhere = await at({ port: '1' })
+    expect([nowhere.name, nowhere.message]).toEqual([
+      'UnavailableError',
+      'DATABASE_URL: PostgreSQL at 127.0.0.1:1 is not reachable (ECONNREFUSED): start it, or correct host and port',
+    ])
+    expect((await at({ pathname: '/none' })).message).toMatch(/has no database "none": create it/)
+    expect((await at({ username: 'nobody_here' })).message).toMatch(/refuses the user "nobody_here" or its password/)
+    expect((await at({ username: 'guest' })).message).toMatch(/the user "guest" may not make tables/)
+  })
+
+  it('of a database that is not for gateways is refused, and nothing is made in it', async () => {
+    const [foreign, latin, newer] = [
+      await server.createDatabase(),
+      await server.createDatabase(),
+      await server.createDatabase(),
+    ]
+    await server.query('create table orders (id int)', foreign)
+    expect((await errorOf(open(foreign))).message).toMatch(/belongs to another program \(it has a table "orders"\)/)
+    await server.query(`create database latin template template0 encoding 'LATIN1'`)
+    expect((await errorOf(open(latin.replace(/[^/]*$/, 'latin')))).message).toMatch(/is encoded in LATIN1.*encoding 'UTF8'/)
+    await (await open(newer)).close()
+    await server.query('update schema_version set version = 999', newer)
+    expect((await errorOf(open(newer))).message).toMatch(/newer release \(schema 999/)
+  })
+})
+
+describe('connections that are killed', () => {
+  it('fail what runs on them, and what comes next works, without a restart', async () => {
+    const url = await server.createDatabase()
+    const store = await open(url, 'gateway-a')
+    await append(store, [row(1)])
+    for (const n of numbers(2, 6)) {
+      await server.query(KILL_ALL, url)
+      const errors = await Promise.all(
+        numbers(1, 12).map(() =>
+          store.agents.get('a').then(
+            () => undefined,
+            (error) => error.name,
+          ),
+        ),
+      )
+      expect(errors.filter((name) => name !== undefined && name !== 'UnavailableError')).toEqual([])
+      await expect
+        .poll(
+          () =>
+            append(store, [row(n)]).then(
+              () => true,
+              ({ name }) => name,
+            ),
+          { timeout: 10_000 },
+        )
+        .toBe(true)
+    }
+    expect((await store.audit.scan('gateway', 0, 10)).map(({ sequence }) => sequence)).toEqual(numbers(1, 6))
+  })
+
+  it('are claimed again under the same name', async () => {
+    const url = await server.createDatabase()
+    await open(url, 'gateway-a')
+    await server.query(KILL_ALL, url)
+    const locks = async () => (await server.query(`select from pg_locks where locktype = 'advisory'`, url)).rowCount
+    await expect.poll(locks, { timeout: 10_000 }).toBe(1)
+    await expect(open(url, 'gateway-a')).rejects.toThrow(/^GATEWAY_ID/)
+  })
+})
+
+describe('a lock that is held', () => {
+  it('refuses what needs it, in time, lets the rest go on, and works again when it is let go', async () => {
+    const url = await server.createDatabase()
+    const store = await open(url)
+    await store.agents.insert(agent('a'))
+    const other = new pg.Client({ connectionString: url })
+    await other.connect()
+    await other.query('begin; lock table agents in access exclusive mode')
+    const blocked = errorOf(store.agents.update('a', { name: 'x' }, 1))
+    await append(store, [row(1)])
+    await store.ping()
+    expect([(await blocked).name, (await blocked).message]).toEqual(['UnavailableError', expect.stringMatching(/busy/)])
+    await other.query('rollback')
+    await other.end()
+    expect((await store.agents.update('a', { name: 'x' }, 1))?.name).toBe('x')
+  })
+})
+
+describe('a server that stops', () => {
+  it.each(['SIGINT', 'SIGQUIT'] as const)(
+    'on %s has every method refused, and serves again when it is started, with everything in it',
+    async (signal) => {
+      const store = await open(await server.createDatabase(), 'gateway-a')
+      await store.agents.insert(agent('a'))
+      await append(store, [row(1)])
+      const told: unknown[] = []
+      store.changes?.subscribe((changes) => void told.push(changes))
+      await server.stop(signal)
+      for (const [name, call] of Object.entries(everyMethod(store))) {
+        expect([name, (await errorOf(call())).name]).toEqual([name, 'UnavailableError'])
+      }
+      await expect.poll(() => told, { timeout: 10_000 }).toContain(undefined)
+      await server.start()
+      await expect
+        .poll(
+          () =>
+            store.ping().then(
+              () => true,
+              () => false,
+            ),
+          { timeout: 10_000 },
+        )
+        .toBe(true)
+      await append(store, [row(2)])
+      expect((await store.audit.scan('gateway', 0, 9)).map(({ sequence }) => sequence)).toEqual([1, 2])
+      await store.changes?.catchUp()
+      told.length = 0
+      await store.settings.set('k', 'v')
+      await expect.poll(() => told.flat(), { timeout: 10_000 }).toContainEqual({ kind: 'settings', key: 'k' })
+    },
+  )
+})
+
+/** A way to the server on which answers can be lost. */
+async function lossyWay(databaseUrl: string): Promise<{ url: string; loseAnswers(): void }> {
+  const target = new URL(databaseUrl)
+  const sockets = new Set<Socket>()
+  let isLosing = false
+  const proxy = createServer((client) => {
+    const upstream = connect(Number(target.port), target.hostname)
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.on('error', () => socket.destroy())
+    }
+    client.on('data', (bytes) => upstream.write(bytes))
+    upstream.on('data', (bytes) => {
+      if (isLosing) client.destroy()
+      else client.write(bytes)
+    })
+    client.on('close', () => upstream.end())
+    upstream.on('close', () => client.destroy())
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  onTestFinished(() => {
+    proxy.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  const url = new URL(databaseUrl)
+  url.port = String((proxy.address() as { port: number }).port)
+  return {
+    url: url.href,
+    loseAnswers() {
+      isLosing = true
+      setTimeout(() => {
+        isLosing = false
+      }, 50)
+    },
+  }
+}
+
+describe('a commit whose answer is lost', () => {
+  it('is refused as not known, stands in the log once, and is found by its IDs', async () => {
+    const { url, loseAnswers } = await lossyWay(await server.createDatabase())
+    const store = await open(url)
+    await append(store, [row(1)])
+    loseAnswers()
+    expect((await errorOf(append(store, [row(2), row(3)]))).name).toBe('UnavailableError')
+    const known = () =>
+      store.audit.known(['gateway-2', 'gateway-3']).then(
+        (ids) => ids.size,
+        () => undefined,
+      )
+    await expect.poll(known, { timeout: 10_000 }).toBe(2)
+    expect((await errorOf(append(store, [row(2), row(3)]))).status).toBe(409)
+    expect((await store.audit.head('gateway'))?.sequence).toBe(3)
+    await append(store, [row(4)])
+    expect((await store.audit.scan('gateway', 0, 9)).map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4])
+  })
+})
