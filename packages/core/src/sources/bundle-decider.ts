@@ -151,10 +151,10 @@ export class BundleDecider {
     return this.#answerMany(requests, proofs, now)
   }
 
-  /** Waits for the attempt under way, but not while the one before it failed: then nobody knows how long it takes. */
+  /** Waits for an attempt, but not while the last one failed: then nobody knows how long it takes. */
   async #becomesGood(now: number): Promise<boolean> {
     const { attempt, failure } = this.#sync
-    if (failure === undefined) await attempt?.ready
+    if (failure === undefined) await (attempt?.ready ?? this.#sync.renew(now))
     return this.#sync.isGood(now)
   }
 
