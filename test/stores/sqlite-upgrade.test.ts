@@ -34,6 +34,8 @@ describe.each(dumps)('a database of %s', (name) => {
         },
       ])
       expect((await store.agents.get('agent_2'))?.revokedAt).toBe(1_760_000_003_000)
+      const changed = await store.agents.changedSince(1_760_000_001_000, { limit: 10 })
+      expect(changed.items.map(({ id }) => id)).toEqual(['agent_1', 'agent_2'])
       expect((await store.policies.list()).map(({ name, revision }) => [name, revision])).toEqual([['contacts', 2]])
       expect((await store.policies.get('contacts'))?.document.rules).toEqual([{ effect: 'allow', actions: ['read:*'] }])
       expect(await store.tokens.findByHash('ab'.repeat(32))).toMatchObject({ scopes: ['decide'], expiresAt: 1_790_000_000_000 })
@@ -52,6 +54,28 @@ describe.each(dumps)('a database of %s', (name) => {
   })
 })
 
-it('there is a dump of the first schema', () => {
-  expect(dumps).toContain('schema-1.sql')
+/** What a database is made of, and the version it says it is of. */
+function schemaOf(path: string): { readonly schema: unknown[]; readonly version: unknown } {
+  const db = new Database(path)
+  const schema = db.prepare(`select type, name, sql from sqlite_master where name not like 'sqlite_%' order by name`).all()
+  const version = db.prepare('select version from schema_version').all()
+  db.close()
+  return { schema, version }
+}
+
+it.each(dumps)('a database of %s is made into what a new one is', async (name) => {
+  const home = await folder()
+  const [old, made] = [join(home, 'old.db'), join(home, 'made.db')]
+  const db = new Database(old)
+  db.exec(await readFile(join(FIXTURES, name), 'utf8'))
+  db.close()
+  for (const path of [old, made]) await (await open(`sqlite:${path}`)).close()
+  expect(schemaOf(old)).toEqual(schemaOf(made))
+})
+
+it('there is a dump of every schema', async () => {
+  const path = join(await folder(), 'meshguard.db')
+  await (await open(`sqlite:${path}`)).close()
+  const [{ version }] = schemaOf(path).version as [{ version: number }]
+  expect(dumps).toEqual(Array.from({ length: version }, (_, i) => `schema-${i + 1}.sql`))
 })

@@ -93,7 +93,9 @@ export class MeshGuardClient extends OperatorClient {
   }
 
   /**
-   * The decisions on many actions, in order, a few at a time. Rejects like `check` when one of them cannot be had.
+   * The decisions on many actions, in order, a few at a time. Each is a check of its own; who has a service token and needs one
+   * version of the policies for all of them asks `guard.checkMany` over `fromGateway`. Rejects like `check` when one of them
+   * cannot be had.
    *
    * @example
    * ```ts
