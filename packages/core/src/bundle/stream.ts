@@ -22,13 +22,14 @@ export interface StreamParts {
 
 /**
  * Listens to a gateway's `GET /v1/bundle/stream`, and connects again when that ends, with pauses that double from 1 to 30 s. What
- * an event says does not matter: it is not signed, and only a reason to ask for the bundle.
+ * an event says does not matter: it is not signed, and only a reason to ask for the bundle, as is a new connection.
  */
 export class BundleStream {
   readonly #parts: StreamParts
   #aborting = new AbortController()
   #isClosed = false
   #isOpen = false
+  #isWaking = false
   #failures = 0
 
   constructor(parts: StreamParts) {
@@ -72,6 +73,7 @@ export class BundleStream {
         await body?.cancel()
         throw refusalOf(gateway, status)
       }
+      this.#wakeSoon()
       const lines = new Lines()
       const reader = body.pipeThrough(new TextDecoderStream()).getReader()
       for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
@@ -98,7 +100,12 @@ export class BundleStream {
   }
 
   #wakeSoon(): void {
-    setTimeout(() => this.#parts.wake(), Math.random() * SPREAD_MS)
+    if (this.#isWaking) return
+    this.#isWaking = true
+    setTimeout(() => {
+      this.#isWaking = false
+      this.#parts.wake()
+    }, Math.random() * SPREAD_MS)
   }
 
   async #pause(): Promise<void> {

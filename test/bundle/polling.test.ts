@@ -1,0 +1,293 @@
+/** When a bundle is asked for, and what becomes of the answers. */
+import { type DecisionRequest, type FromBundleOptions, fromBundle, generateKeys, type MeshGuardError } from '@meshguard/core'
+import { signBundle } from '@meshguard/core/bundle'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ALLOW_READING, type Publisher, startPublisher } from './publisher.js'
+
+const question: DecisionRequest = {
+  action: 'read:contacts',
+  agent: { id: 'agent_nova', trustTier: 'verified' },
+  traceId: 'trace-0001',
+}
+const POLL_MS = 30_000
+
+let publisher: Publisher
+let errors: MeshGuardError[]
+const open: { close(): Promise<void> }[] = []
+
+beforeEach(async () => {
+  publisher = await startPublisher()
+  errors = []
+})
+afterEach(async () => {
+  for (const one of [...open.splice(0), publisher]) await one.close()
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+})
+
+function start(options: Partial<FromBundleOptions> = {}) {
+  const source = fromBundle({
+    url: publisher.url,
+    ...publisher.signer.options,
+    onError: (error: MeshGuardError) => void errors.push(error),
+    onReload: () => undefined,
+    ...options,
+  } as FromBundleOptions)
+  open.push(source)
+  return source
+}
+/** Waits, on the real clock, until something holds. */
+const until = (holds: () => unknown) => vi.waitFor(() => expect(holds()).toBeTruthy(), { timeout: 5000, interval: 5 })
+const later = (ms: number) => vi.setSystemTime(Date.now() + ms)
+const stopClock = () => void vi.useFakeTimers({ toFake: ['Date'], now: Date.UTC(2026, 0, 5) })
+
+describe('A bundle is asked for', () => {
+  it('by the decision that finds it to be time, which does not wait, with the ETag of the one in force', async () => {
+    stopClock()
+    await publisher.publish()
+    const source = start()
+    await source.refresh()
+    later(0.89 * POLL_MS)
+    source.decide(question)
+    expect(publisher.asked).toHaveLength(1)
+    later(0.22 * POLL_MS)
+    await publisher.publish({ agents: { agent_nova: { revoked: true } } })
+    expect(source.decide(question), 'by the bundle that is there').toMatchObject({ allowed: true })
+    await until(() => source.bundle?.version === 2)
+    expect(source.decide(question)).toMatchObject({ code: 'unauthenticated' })
+    expect(publisher.asked.map(({ ifNoneMatch }) => ifNoneMatch)).toEqual([undefined, '"1"'])
+    later(1.11 * POLL_MS)
+    source.decide(question)
+    await until(() => publisher.asked.length === 3)
+    expect(publisher.asked[2]?.ifNoneMatch).toBe('"2"')
+  })
+
+  it('not by all processes at the same moment', async () => {
+    stopClock()
+    await publisher.publish()
+    const pauses = new Set<number>()
+    for (const random of [0, 0.25, 0.5, 0.75, 0.999]) {
+      vi.spyOn(Math, 'random').mockReturnValue(random)
+      const source = start()
+      await source.refresh()
+      const { length } = publisher.asked
+      let waited = 0
+      for (; publisher.asked.length === length && waited < 2 * POLL_MS; waited += 500) {
+        later(500)
+        source.decide(question)
+        await new Promise((resolve) => setTimeout(resolve, 3))
+      }
+      pauses.add(Math.round(waited / 1000))
+      await source.close()
+    }
+    expect(pauses.size).toBe(5)
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(27)
+    expect(Math.max(...pauses)).toBeLessThanOrEqual(34)
+  }, 20_000)
+
+  it('by a timer as well, which does not keep a process alive, where there is nothing to decide', async () => {
+    await publisher.publish()
+    const source = start({ pollMs: 20 })
+    await source.refresh()
+    await publisher.publish()
+    await until(() => source.bundle?.version === 2)
+    await source.close()
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    const { length } = publisher.asked
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(publisher.asked.length, 'none after close').toBe(length)
+  })
+
+  it('once, however many decide at the same time', async () => {
+    await publisher.publish()
+    const source = start()
+    const answers = await Promise.all(Array.from({ length: 100 }, () => source.decide(question)))
+    expect(answers.every(({ allowed }) => allowed)).toBe(true)
+    expect(publisher.asked).toHaveLength(1)
+  })
+
+  it('again with pauses that double after a failure, up to pollMs', async () => {
+    stopClock()
+    vi.spyOn(Math, 'random').mockReturnValue(0.5)
+    publisher.fail((_, response) => response.destroy())
+    const source = start()
+    const attempts: number[] = []
+    const began = Date.now()
+    for (let second = 0; second <= 64; second += 0.5) {
+      vi.setSystemTime(began + second * 1000)
+      const { length } = publisher.asked
+      await Promise.resolve(source.decide(question)).catch(() => undefined)
+      await new Promise((resolve) => setTimeout(resolve, 3))
+      if (publisher.asked.length > length) attempts.push(second)
+    }
+    expect(attempts).toEqual([0, 1, 3, 7, 15, 31, 61])
+    expect(errors).toHaveLength(1)
+  })
+
+  it('with the runtime kept alive for it', async () => {
+    stopClock()
+    await publisher.publish()
+    const source = start()
+    const waiting: Promise<unknown>[] = []
+    const waitUntil = (promise: Promise<unknown>) => void waiting.push(promise)
+    await source.decide({ ...question, waitUntil })
+    expect(waiting).toHaveLength(1)
+    source.decide({ ...question, waitUntil })
+    expect(waiting, 'nothing is asked for').toHaveLength(1)
+    later(2 * POLL_MS)
+    await publisher.publish()
+    source.decide({ ...question, waitUntil })
+    await Promise.all(waiting)
+    expect(source.bundle?.version).toBe(2)
+  })
+})
+
+describe('An attempt', () => {
+  it('that takes too long is given up, and a decision does not wait for the next ones', async () => {
+    publisher.fail(() => undefined)
+    const source = start({ timeoutMs: 50 })
+    await expect(source.decide(question)).rejects.toThrow(/No bundle came within 50 ms/)
+    publisher.fail()
+    await publisher.publish()
+    await source.refresh()
+    expect(source.decide(question)).toMatchObject({ allowed: true })
+  })
+
+  it('that is dead does not stop the next one, and what comes of it late is ignored', async () => {
+    stopClock()
+    const pending: ((jws: string) => void)[] = []
+    const load = () => new Promise<string>((resolve) => void pending.push(resolve))
+    const source = start({ url: undefined, load, timeoutMs: 10_000 } as never)
+    const first = Promise.resolve(source.decide(question)).catch((error: Error) => error)
+    await until(() => pending.length === 1)
+    later(20_001)
+    const second = source.decide(question)
+    await until(() => pending.length === 2)
+    const old = await publisher.signer.sign({ policies: [] })
+    const current = await publisher.signer.sign({ policies: ALLOW_READING })
+    pending[1]?.(current)
+    expect(await second).toMatchObject({ allowed: true })
+    pending[0]?.(old)
+    expect(await first).toMatchObject({ allowed: false })
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(source.bundle?.version).toBe(2)
+    expect(errors, 'nor is it reported').toEqual([])
+  })
+
+  it('that is under way when the source is closed ends, and changes nothing', async () => {
+    const pending: ((jws: string) => void)[] = []
+    let aborted = false
+    const load = ({ signal }: { signal: AbortSignal }) => {
+      signal.addEventListener('abort', () => {
+        aborted = true
+      })
+      return new Promise<string>((resolve) => void pending.push(resolve))
+    }
+    const source = start({ url: undefined, load } as never)
+    const waiting = source.decide(question)
+    await until(() => pending.length === 1)
+    await source.close()
+    expect(await waiting).toMatchObject({ code: 'unavailable' })
+    pending[0]?.(await publisher.signer.sign())
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect([aborted, source.bundle, errors]).toEqual([true, undefined, []])
+  })
+
+  it.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['a number', 7],
+    ['an object', {}],
+    ['null', null],
+  ])('of a loader of your own that answers %s is a failure', async (_, answer) => {
+    const source = start({ url: undefined, load: () => answer } as never)
+    await expect(source.refresh()).rejects.toThrow(/./)
+    expect(await source.decide(question)).toMatchObject({ code: 'unavailable' })
+  })
+})
+
+describe('A key that is rotated while polling', () => {
+  it('is fetched when a bundle names it, and the old one goes on as long as the set holds it', async () => {
+    stopClock()
+    const next = await generateKeys()
+    const source = start({ publicKeys: undefined, jwks: `${publisher.url}/jwks` } as never)
+    await publisher.publish()
+    await source.refresh()
+    const { bundles } = publisher.signer
+    const was = { ...bundles }
+    Object.assign(bundles, next)
+    await publisher.publish({ agents: { agent_nova: { revoked: true } } })
+    await expect(source.refresh(), 'the set was fetched just now').rejects.toThrow(/not signed by a key/)
+    expect(source.decide(question)).toMatchObject({ allowed: true })
+    later(31_000)
+    expect(await source.refresh()).toMatchObject({ version: 2 })
+    expect(source.decide(question)).toMatchObject({ code: 'unauthenticated' })
+    later(31_000)
+    Object.assign(bundles, was)
+    publisher.serve(await signBundle({ ...(await documentOf()), version: 3 }, { key: was.privateKey }))
+    Object.assign(bundles, next)
+    await expect(source.refresh(), 'the old key is no longer published').rejects.toThrow(/not signed by a key/)
+  })
+
+  const documentOf = async () => {
+    const now = Date.now()
+    const times = { issuedAt: new Date(now).toISOString(), expiresAt: new Date(now + 3_600_000).toISOString() }
+    return { version: 1, ...times, policies: [], agents: {}, delegations: [], jwks: { keys: [] } }
+  }
+
+  it('is asked for at most every 30 s, whatever bundles name', async () => {
+    stopClock()
+    let fetched = 0
+    const real = globalThis.fetch
+    vi.spyOn(globalThis, 'fetch').mockImplementation((...given) => {
+      if (String(given[0]).endsWith('/jwks')) fetched++
+      return real(...given)
+    })
+    const source = start({ publicKeys: undefined, jwks: `${publisher.url}/jwks` } as never)
+    await publisher.publish()
+    await source.refresh()
+    for (let i = 0; i < 20; i++) {
+      const { privateKey } = await generateKeys()
+      publisher.serve(await signBundle({ ...(await documentOf()), version: 9 + i }, { key: privateKey }))
+      await expect(source.refresh()).rejects.toThrow(/not signed by a key/)
+    }
+    expect(fetched).toBe(1)
+    expect(source.bundle?.version).toBe(1)
+  })
+})
+
+describe('Wake-ups', () => {
+  it('make a change known at once, over connections that end and come back', async () => {
+    await publisher.publish()
+    const source = start({ stream: true, pollMs: 3_600_000 })
+    expect(publisher.listeners()).toBe(0)
+    await source.refresh()
+    await until(() => publisher.listeners() === 1)
+    await publisher.publish()
+    await until(() => source.bundle?.version === 2)
+    publisher.hangUp()
+    await until(() => publisher.listeners() === 0)
+    await publisher.publish()
+    await until(() => publisher.listeners() === 1)
+    await until(() => source.bundle?.version === 3)
+    await publisher.publish()
+    await until(() => source.bundle?.version === 4)
+    await source.close()
+    await until(() => publisher.listeners() === 0)
+  }, 15_000)
+
+  it('that come while a bundle is loaded are not lost', async () => {
+    await publisher.publish()
+    const source = start({ stream: true, pollMs: 3_600_000 })
+    await source.refresh()
+    await until(() => publisher.listeners() === 1)
+    const held: (() => void)[] = []
+    publisher.fail((_, response, jws) => void held.push(() => response.end(jws)))
+    await publisher.publish()
+    await until(() => held.length === 1)
+    await publisher.publish()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    publisher.fail()
+    held[0]?.()
+    await until(() => source.bundle?.version === 3)
+  })
+})
