@@ -191,6 +191,11 @@ describe('tokens and delegations', () => {
   it('are made, listed and revoked', async () => {
     const made = await json('token', 'create', 'orders', '--scopes', 'decide', 'audit:read', '--expires-in', '1h')
     expect(made).toMatchObject({ token: expect.stringMatching(/^msvc_/), scopes: ['decide', 'audit:read'] })
+    const commas = await json('token', 'create', 'commas', '--scopes', 'decide,audit:write', 'bundle')
+    expect(commas.scopes).toEqual(['decide', 'audit:write', 'bundle'])
+    const wrong = await run('token', 'create', 'wrong', '--scopes', 'decide,audit')
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('Allowed choices are decide, bundle,')])
+    await run('token', 'revoke', commas.id)
     expect((await run('token', 'list')).stdout).toMatch(/^ID .*\n\S+ +orders +decide, audit:read/)
     expect((await run('token', 'revoke', made.id)).code).toBe(0)
     expect((await run('token', 'revoke', made.id)).code).toBe(2)

@@ -103,7 +103,7 @@ it('leaves out only what says why, and there is little of that', () => {
       "docs/command-line.md: tests:",
       "docs/getting-started.md: npm install @meshguard/core @meshguard/express express",
       "docs/operating-the-gateway.md: POLICIES_DIR=./policies PROXY_TARGET=http://127.0.0.1:3000 npx meshguard serve",
-      "docs/operating-the-gateway.md: sqlite3 .meshguard/meshguard.db "VACUUM INTO 'backup/meshguard.db'"",
+      "docs/operating-the-gateway.md: mkdir -m 700 backup",
     ]
   `)
 })

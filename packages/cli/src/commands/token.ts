@@ -1,5 +1,6 @@
 import type { NewServiceToken, Scope, ServiceToken } from '@meshguard/client'
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
+import { list } from '../arguments.js'
 import { note, plain, print, printJson, printTable } from '../output.js'
 import { keepToken, printToken } from '../secret-file.js'
 import { openSession, type Run } from '../session.js'
@@ -12,7 +13,7 @@ export function addToken(program: Command, run: Run): void {
   token
     .command('create <name>')
     .description('make a service token and print it, which is done this once')
-    .addOption(new Option('--scopes <scopes...>', 'what it may be used for').choices(SCOPES).makeOptionMandatory())
+    .requiredOption('--scopes <scopes...>', `what it may be used for: ${SCOPES.join(', ')}`, addScopes)
     .option('--expires-in <time>', 'like 24h or 90d (default: it does not expire)')
     .option('--output <file>', 'write the token to a new file that nobody else can read, instead of printing it')
     .action(async (name: string, options: Omit<NewServiceToken, 'name'> & { output?: string }, command: Command) => {
@@ -48,4 +49,12 @@ export function addToken(program: Command, run: Run): void {
       if (json) printJson({ id, status: 'revoked' })
       else print(`Revoked ${plain(id)}`)
     })
+}
+
+/** `--scopes decide bundle` and `--scopes decide,bundle` */
+function addScopes(text: string, before: readonly string[] = []): string[] {
+  const scopes = list(text)
+  const wrong = scopes.find((scope) => !(SCOPES as readonly string[]).includes(scope))
+  if (wrong === undefined && scopes.length > 0) return [...before, ...scopes]
+  throw new InvalidArgumentError(`Allowed choices are ${SCOPES.join(', ')}.`)
 }
