@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Issue, ValidationError } from '../../packages/core/src/errors.js'
 import { createPolicies } from '../../packages/core/src/policy/policies.js'
@@ -215,6 +216,40 @@ describe('parsing a policy', () => {
       ['', 'appliesTo', 'combine', 'nme', 'rules.0.actions', 'rules.0.effect', 'rules.1'].sort(),
     )
   })
+
+  it('answers whatever it is given with a policy or a ValidationError', () => {
+    const value = fc.oneof(
+      fc.anything(),
+      fc.constantFrom<unknown>({}, ['x'], ['mon'], 'UTC', '09:00-18:00', '2026-01-01', 'verified', '1m'),
+    )
+    const tests = fc.dictionary(
+      fc.constantFrom('between', 'timezone', 'days', 'equals', 'in', 'contains', 'matches', 'gt', 'a'),
+      value,
+    )
+    const paths = fc.constantFrom('resource', 'agent.trustTier', 'agent.tags', 'time', 'context', 'context.a', 'nope')
+    const anyRule = fc.record(
+      {
+        name: value,
+        effect: fc.oneof(fc.constantFrom('allow', 'deny'), value),
+        actions: fc.oneof(fc.constant(['read:*']), value),
+        conditions: fc.oneof(fc.dictionary(paths, fc.oneof(tests, value)), value),
+        rateLimit: fc.oneof(fc.record({ requests: value, per: value }), value),
+      },
+      { requiredKeys: [] },
+    )
+    const document = fc.record({
+      name: fc.oneof(fc.constant('p'), value),
+      rules: fc.oneof(fc.array(anyRule), value),
+      appliesTo: fc.oneof(fc.record({ trustTiers: value, minTrustTier: value }), value),
+      rateLimits: fc.oneof(fc.record({ requestsPerHour: value }), value),
+      delegation: value,
+    })
+    const numRuns = Number(process.env['MESHGUARD_RUNS'] ?? 5000) / 5
+    fc.assert(
+      fc.property(document, (given) => void issuesOf(() => parsePolicy(given))),
+      { numRuns },
+    )
+  }, 120_000)
 
   it('refuses 10 001 rules', () => {
     expect(issuesWith({ rules: Array.from({ length: 10_001 }, () => rule) })[0]).toMatchObject({ path: ['rules'] })

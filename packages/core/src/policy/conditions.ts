@@ -165,8 +165,7 @@ function normaliseTier(test: OperatorTest, report: Report): OperatorTest {
   if (!TIER_OPERATORS.includes(operator)) return test
   const tiers = [operand].flat().map((spelling) => {
     const tier = parseTier(spelling)
-    if (tier === undefined)
-      report([], `${JSON.stringify(spelling)} is not a trust tier. ${hintAt(String(spelling), TIER_SPELLINGS)}`)
+    if (tier === undefined) report([], `${JSON.stringify(spelling)} is not a trust tier. ${hintAt(spelling, TIER_SPELLINGS)}`)
     return tier ?? ''
   })
   return { operator, operand: Array.isArray(operand) ? tiers : (tiers[0] ?? '') }
@@ -187,7 +186,7 @@ function readTime(value: unknown, report: Report): TimeRange {
   if (typeof timezone !== 'string' || clockOf(timezone) === undefined) {
     report(['timezone'], `${JSON.stringify(timezone)} is not the name of a time zone, like "Europe/Berlin"`)
   }
-  return { ...range, ...(days !== undefined && { days: readDays(days, report) }), timezone: String(timezone) }
+  return { ...range, ...(days !== undefined && { days: readDays(days, report) }), timezone: timezone as string }
 }
 
 function readDays(days: unknown, report: Report): number[] {

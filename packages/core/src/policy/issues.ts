@@ -53,7 +53,7 @@ function problem(document: unknown, path: Path, expected: string, names: readonl
   const value = valueAt(document, path)
   const key = path.at(-1)
   if (value === undefined && key !== undefined) return issueAt(path.slice(0, -1), `"${key}" is missing; expected ${expected}`)
-  const hint = typeof value === 'string' ? didYouMean(value, names) : undefined
+  const hint = didYouMean(value, names)
   const words = `expected ${names.length > 1 ? 'one of ' : ''}${expected}, not ${inWords(value)}`
   return issueAt(path, hint === undefined ? words : `${words}. ${hint}`)
 }
@@ -70,7 +70,7 @@ export function unknown(what: string, word: string, known: readonly string[]): s
 }
 
 /** The nearest of the names there are, or else all of them. */
-export function hintAt(word: string, known: readonly string[]): string {
+export function hintAt(word: unknown, known: readonly string[]): string {
   return didYouMean(word, known) ?? (known.length > 0 ? `There are ${known.join(', ')}.` : '')
 }
 
@@ -98,7 +98,7 @@ function valueAt(document: unknown, path: Path): unknown {
 }
 
 /** `Did you mean "actions"?` for the nearest of some names, or `undefined` when none is near. */
-function didYouMean(text: string, names: readonly string[]): string | undefined {
-  const near = nearest(text, names)
+function didYouMean(value: unknown, names: readonly string[]): string | undefined {
+  const near = typeof value === 'string' ? nearest(value, names) : undefined
   return near === undefined ? undefined : `Did you mean "${near}"?`
 }

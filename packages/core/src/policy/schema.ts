@@ -163,7 +163,7 @@ function crossIssues(document: unknown): Issue[] {
     const { name, rateLimit } = one
     const first = named.get(name)
     if (first === undefined) named.set(name, i)
-    else if (name !== undefined) report(['rules', i, 'name'], `rules[${first}] is named "${name}" already`)
+    else if (typeof name === 'string') report(['rules', i, 'name'], `rules[${first}] is named "${name}" already`)
     if (isCountless(rateLimit)) report(['rules', i, 'rateLimit'], COUNTLESS)
   }
   for (const [key, per] of PERIODS) {
