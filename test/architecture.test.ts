@@ -36,12 +36,13 @@ function sourcesIn(folder: string): string[] {
     .map((name) => join(folder, name))
 }
 
-/** The files reachable from an entry over relative imports. */
-function reachable(entry: string, seen = new Set<string>()): Set<string> {
+/** The files reachable from an entry over relative imports; without those of types alone if it is about what runs. */
+function reachable(entry: string, { types = true } = {}, seen = new Set<string>()): Set<string> {
   if (seen.has(entry)) return seen
   seen.add(entry)
-  for (const { specifier } of importsOf(entry)) {
-    if (specifier.startsWith('.')) reachable(resolve(dirname(entry), specifier.replace(/\.js$/, '.ts')), seen)
+  for (const { specifier, typeOnly } of importsOf(entry)) {
+    if (!specifier.startsWith('.') || (typeOnly && !types)) continue
+    reachable(resolve(dirname(entry), specifier.replace(/\.js$/, '.ts')), { types }, seen)
   }
   return seen
 }
@@ -173,11 +174,25 @@ describe('who may import whom', () => {
     }
   })
 
-  it('the command line loads the gateway for serve alone, when it is run', () => {
+  it('the command line loads the gateway for serve, and the guardian for guardian, when they are run', () => {
     const cli = join(ROOT, 'packages/cli/src')
-    const loading = sourcesIn(cli).filter((file) => externalsOf([file]).includes('@meshguard/gateway'))
-    expect(loading.map((file) => relative(cli, file))).toEqual([expect.stringMatching(/serve\.ts$/)])
-    expect(readFileSync(loading[0] as string, 'utf8')).not.toMatch(/^import (?!type)[^\n]*'@meshguard\/gateway'/m)
+    const loading = (entry: string) => sourcesIn(cli).filter((file) => externalsOf([file]).includes(entry))
+    const [serve, ...others] = loading('@meshguard/gateway')
+    const [guardian, ...more] = loading('@meshguard/gateway/guardian')
+    expect([serve, guardian].map((file) => relative(cli, file as string))).toEqual([
+      'commands/serve.ts',
+      'commands/guardian.ts',
+    ])
+    expect([...others, ...more]).toEqual([])
+    for (const file of [serve, guardian]) {
+      expect(readFileSync(file as string, 'utf8')).not.toMatch(/^import (?!type)[^\n]*'@meshguard\/gateway/m)
+    }
+  })
+
+  it('the guardian loads no database', () => {
+    const entry = join(ROOT, 'packages/gateway/src/guardian/index.ts')
+    for (const driver of ['kysely', 'libsql', 'pg'])
+      expect(externalsOf(reachable(entry, { types: false })).map(packageOf)).not.toContain(driver)
   })
 
   it('the examples and docs name published entries only', () => {

@@ -180,11 +180,11 @@ describe('The key set', () => {
     const world = await start()
     const answer = await world.fetch('/.well-known/jwks.json')
     const { keys } = (await answer.json()) as { keys: object[] }
-    expect(keys).toHaveLength(1)
-    expect(Object.keys(keys[0] as object).sort()).toEqual(['alg', 'crv', 'kid', 'kty', 'use', 'x'])
+    expect(keys).toMatchObject([{ typ: 'JWT' }, { typ: 'meshguard-bundle+jws' }])
+    for (const key of keys) expect(Object.keys(key).sort()).toEqual(['alg', 'crv', 'kid', 'kty', 'typ', 'use', 'x'])
     expect(answer.headers.get('cache-control')).toBe('public, max-age=300')
     await world.gateway.rotateSigningKey()
-    expect((await (await world.fetch('/.well-known/jwks.json')).json()) as object).toHaveProperty('keys.length', 2)
+    expect((await (await world.fetch('/.well-known/jwks.json')).json()) as object).toHaveProperty('keys.length', 3)
   })
 
   test('is empty where a secret signs', async () => {
