@@ -270,6 +270,33 @@ describe('Rotation', () => {
     expect(await (await open()).verify(token)).toBeDefined()
   })
 
+  test('at one of two gateways with one file is known to the other at once, which signs with the new key too', async () => {
+    const [one, other] = [await open(), await open()]
+    const old = await other.mint(AGENT)
+    await one.rotate()
+    const young = await one.mint(AGENT)
+    expect(await Promise.all([other.verify(young.token), other.verify(young.token), other.verify(old.token)])).toHaveLength(3)
+    await one.rotate()
+    const { token } = await other.mint(AGENT)
+    expect(decodeProtectedHeader(token).kid).toBe(one.jwks().keys[0]?.kid)
+    await Promise.all([one.rotate().then(() => other.rotate())])
+    await one.refresh()
+    expect([one.jwks().keys.length, other.jwks().keys.length]).toEqual([5, 5])
+  })
+
+  test('takes over no file that is damaged, or of another installation', async () => {
+    const keys = await open()
+    const before = keys.jwks()
+    const text = await readFile(fileOf(), 'utf8')
+    const { token } = await keys.mint(AGENT)
+    await writeFile(fileOf(), '{}')
+    expect([await keys.refresh(), keys.jwks()]).toEqual([false, before])
+    const file = JSON.parse(text)
+    await writeFile(fileOf(), JSON.stringify({ ...file, checkpoint: file.token }))
+    expect([await keys.refresh(), keys.jwks()]).toEqual([false, before])
+    expect(await keys.verify(token)).toBeDefined()
+  })
+
   test('that cannot be written changes nothing', async () => {
     const keys = await open()
     const { token } = await keys.mint(AGENT)

@@ -147,6 +147,7 @@ class Publisher {
       store.settings,
       async () => {
         await store.changes?.catchUp()
+        await keys.refresh()
         content = await this.#read()
         return digestOf(content, keys.bundleKid())
       },

@@ -33,7 +33,10 @@ export function statusRoutes(services: Services): Hono<GatewayEnv> {
     const health = await healthOf(services, startedAt)
     return c.json(health, health.checks.database === 'ok' ? 200 : 503)
   })
-  app.get('/.well-known/jwks.json', (c) => c.json(keys.published(), 200, { 'cache-control': 'public, max-age=300' }))
+  app.get('/.well-known/jwks.json', async (c) => {
+    await keys.refresh()
+    return c.json(keys.published(), 200, { 'cache-control': 'public, max-age=300' })
+  })
   app.get('/metrics', async (c) => {
     await assertMayReadMetrics(c, services)
     return c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType })

@@ -1,13 +1,14 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto'
-import { mintAgentToken } from '@meshguard/core'
+import { AuthenticationError, mintAgentToken } from '@meshguard/core'
 import { BUNDLE_TYPE, signBundle } from '@meshguard/core/bundle'
+import { isPromise } from '@meshguard/core/http'
 import { tokenClaims } from '@meshguard/core/tokens'
 import { decodeJwt } from 'jose'
 import type { Logger } from 'pino'
 import type { GatewayConfig } from '../config.js'
 import { badRequest, conflict } from '../http/errors.js'
 import type { AgentRecord, DelegationRecord } from '../store/store.js'
-import { type KeyFile, type KeyKind, openKeyFile, rotateKeyFile } from './key-file.js'
+import { type KeyFile, type KeyKind, openKeyFile, rotateKeyFile, stampOf } from './key-file.js'
 import type { Claims, Keys, MintOptions } from './keys.js'
 
 /** What {@link createKeys} works with. */
@@ -32,6 +33,8 @@ export async function createKeys({ config, log, now }: KeysParts): Promise<Keys>
   const maxTokenAgeMs = Math.max(DAY_MS, jwtExpiresInMs)
   let file = await openKeyFile(signingKeyFile, (message) => log.warn(message))
   let verifyToken = tokenVerifier(file)
+  let stamp = await stampOf(signingKeyFile)
+  let refreshing: Promise<boolean> | undefined
   let rotating: Promise<unknown> = Promise.resolve()
   const checkpoints = checkpointSigner(file)
 
@@ -40,9 +43,48 @@ export async function createKeys({ config, log, now }: KeysParts): Promise<Keys>
     return tokenClaims({ jwks, secret: jwtSecret, maxTokenAgeMs, clock: now })
   }
 
+  async function look(): Promise<boolean> {
+    const newest = await stampOf(signingKeyFile)
+    if (newest === stamp || newest === undefined) return false
+    stamp = newest
+    try {
+      const found = await openKeyFile(signingKeyFile, (message) => log.warn(message))
+      if (found.checkpoint.kid !== file.checkpoint.kid) throw new Error('it has another key for the audit log')
+      file = found
+    } catch (error) {
+      log.error({ err: error }, 'SIGNING_KEY_FILE was changed and is not taken over: the keys stay as they were')
+      return false
+    }
+    verifyToken = tokenVerifier(file)
+    log.info({ kid: file.token.kid }, 'the signing keys were read again')
+    return true
+  }
+
+  function refresh(): Promise<boolean> {
+    refreshing ??= look().finally(() => {
+      refreshing = undefined
+    })
+    return refreshing
+  }
+
+  /** A token that does not verify may be signed with a key that another gateway has just made. */
+  async function verifyAgain(token: string, error: unknown, verified: typeof verifyToken): Promise<Claims> {
+    if (error instanceof AuthenticationError) await refresh()
+    if (verifyToken === verified) throw error
+    return verifyToken(token)
+  }
+
+  function verifyOrRefresh(token: string): Claims | Promise<Claims> {
+    const verified = verifyToken
+    const claims = verified(token)
+    return isPromise(claims) ? claims.catch((error) => verifyAgain(token, error, verified)) : claims
+  }
+
   async function rotate(kind: KeyKind): Promise<void> {
     if (jwtSecret !== undefined) throw conflict('JWT_SECRET signs the tokens: change it there')
+    await refresh()
     file = await rotateKeyFile(signingKeyFile, file, now(), kind, kind === 'token' ? maxTokenAgeMs : BUNDLE_LIFE_MS)
+    stamp = await stampOf(signingKeyFile)
     if (kind === 'token') verifyToken = tokenVerifier(file)
     log.info({ kid: file[kind].kid, kind }, 'the signing key was rotated')
   }
@@ -59,13 +101,15 @@ export async function createKeys({ config, log, now }: KeysParts): Promise<Keys>
         ...bundleKeys().map((key) => ({ ...key, typ: BUNDLE_TYPE })),
       ],
     }),
-    verify: (token) => verifyToken(token),
+    verify: verifyOrRefresh,
+    refresh,
     async mint(agent, options = {}) {
       const { expiresInMs = jwtExpiresInMs } = options
       if (!(expiresInMs >= 1000 && expiresInMs <= maxTokenAgeMs)) {
         const message = `must be from 1 s to ${maxTokenAgeMs / 1000} s`
         throw badRequest('The token cannot live so long', [{ path: 'expiresIn', message }])
       }
+      await refresh()
       const token = await mintAgentToken({ ...tokenOf(agent, options), expiresInMs, key: jwtSecret ?? file.token, clock: now })
       const { exp, jti } = decodeJwt(token)
       return { token, expiresAt: (exp as number) * 1000, jti: jti as string }

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { generateKeys } from '@meshguard/core'
 import type { JWK } from 'jose'
 import { z } from 'zod'
@@ -58,6 +58,12 @@ async function completed(file: string, found: FoundFile, warn: (message: string)
   // Where several gateways did this at once, the last one's key is the one that all of them use.
   const { bundle: kept, ...rest } = (await readKeyFile(file, warn)) ?? fail(file, 'was there and is gone again')
   return { ...rest, bundle: kept ?? fail(file, 'was replaced by an older one'), retiredBundles }
+}
+
+/** Changes with the file. `undefined` where it cannot be looked at. */
+export async function stampOf(file: string): Promise<string | undefined> {
+  const found = await stat(file).catch(() => undefined)
+  return found && [found.ino, found.size, found.mtimeMs].join()
 }
 
 /** What a key signs. */

@@ -48,6 +48,13 @@ export interface Keys {
    * @throws RequestError 409 where `JWT_SECRET` signs, Error when the key file cannot be written; nothing has changed then.
    */
   rotate(kind?: KeyKind): Promise<void>
+  /**
+   * Reads the key file again if it was changed: by a gateway that shares it, or whoever put another one in its place. Done before
+   * something is signed, and when a token does not verify. A file that is no good leaves the keys as they are, and is logged.
+   *
+   * @returns whether there are other keys now.
+   */
+  refresh(): Promise<boolean>
   /** The name of the key that signs bundles. */
   bundleKid(): string
   /** Compact JWS of `typ` `meshguard-bundle+jws`. */
