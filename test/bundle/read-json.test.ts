@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { readJson } from '../../packages/core/src/bundle/read-json.js'
 
-const RUNS = Number(process.env['MESHGUARD_RUNS'] ?? 500)
+const RUNS = Number(process.env['MESHGUARD_RUNS'] ?? 200)
 
 /** What is read of a text, with its list and its object put together again. */
 async function read(text: string): Promise<unknown> {

@@ -1,6 +1,7 @@
 /** fromBundle as the contract and the vectors work with it, in any runtime: bundles are signed and loaded in process. */
 import { type Agent, fromBundle, generateKeys, mintAgentToken } from '@meshguard/core'
 import { type BundleAgent, type BundleDocument, signBundle } from '@meshguard/core/bundle'
+import { parseTier } from '@meshguard/core/policy'
 import type { Binding, Feature, Setup, SourceWorld } from '../contracts/source.js'
 
 const DAY_MS = 86_400_000
@@ -26,15 +27,30 @@ export async function createSigner() {
       return signBundle({ version: ++version, ...times, ...empty, ...changes }, { key: bundles.privateKey })
     },
     mint(agent: Agent, claims: Readonly<Record<string, unknown>> = { gen: 0 }): Promise<string> {
-      const { id, name, trustTier, tags, metadata } = agent
-      return mintAgentToken({ id, name, trustTier, tags, metadata, claims, key: tokens.privateKey, clock: () => Date.now() })
+      const { id, name, tags, metadata } = agent
+      return mintAgentToken({
+        id,
+        name,
+        trustTier: tierOf(agent),
+        tags,
+        metadata,
+        claims,
+        key: tokens.privateKey,
+        clock: () => Date.now(),
+      })
     },
   }
 }
 
 /** What a bundle says of an agent that it knows. */
-export function stateOf({ name, trustTier, tags = [], metadata = {} }: Agent): BundleAgent {
-  return { tier: trustTier as 'verified', tags, gen: 0, ...(name !== undefined && { name }), metadata }
+export function stateOf(agent: Agent): BundleAgent {
+  const { name, tags = [], metadata = {} } = agent
+  return { tier: tierOf(agent), tags, gen: 0, ...(name !== undefined && { name }), metadata }
+}
+
+/** The tier that counts: a registry has no other. */
+function tierOf({ trustTier }: Agent) {
+  return parseTier(trustTier) ?? 'unverified'
 }
 
 /** @param setClock Moves `Date`. */

@@ -4,7 +4,7 @@ import { isObject } from '../options.js'
 import type { PolicyDocument } from '../policy/document.js'
 import { createPolicies } from '../policy/policies.js'
 import type { Policies, Policy } from '../policy/policy.js'
-import { joinParts, parsePolicy } from '../policy/schema.js'
+import { joinParts, MAX_RULES, parsePolicy } from '../policy/schema.js'
 import { areTags, freezeJson, MAX_METADATA_DEPTH } from '../tokens/claims.js'
 import type { BundleAgent } from './document.js'
 import { badBundle } from './head.js'
@@ -86,7 +86,7 @@ function placing(error: unknown, at: readonly number[]): ValidationError {
 /** A policy of very many rules is parsed as several of some, if their names are there and differ; what is wrong is said of the whole. */
 async function parseInParts(document: unknown): Promise<Policy> {
   const rules = isObject(document) && Array.isArray(document['rules']) ? document['rules'] : []
-  if (rules.length <= 2 * SLICE || !areNamed(rules)) return parsePolicy(document)
+  if (rules.length <= 2 * SLICE || rules.length > MAX_RULES || !areNamed(rules)) return parsePolicy(document)
   const parts: Policy[] = []
   for (let from = 0; from < rules.length; from += SLICE) {
     const part = partOf(document as PolicyDocument, from)

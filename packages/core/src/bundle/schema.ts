@@ -3,11 +3,10 @@ import { isAgentId, TIER_SPELLINGS } from '../agent.js'
 import { isPattern, patternProblem } from '../policy/pattern.js'
 import { policySchema } from '../policy/schema.js'
 
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/
-
-/** Whether a text is a time as bundles write it. */
+/** Whether a text is a time as bundles write it, in the one form that `toISOString` gives. */
 export function isTime(text: string): boolean {
-  return TIME.test(text) && !Number.isNaN(Date.parse(text))
+  const ms = Date.parse(text)
+  return !Number.isNaN(ms) && new Date(ms).toISOString() === text
 }
 
 const text = z.string().check(z.minLength(1), z.maxLength(256))

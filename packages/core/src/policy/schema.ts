@@ -11,7 +11,8 @@ import { issueAt, issuesOf, type Path } from './issues.js'
 import { isPattern, patternProblem } from './pattern.js'
 import type { AppliesTo, Policy, Rule } from './policy.js'
 
-const MAX_RULES = 10_000
+/** The most rules of one policy. */
+export const MAX_RULES = 10_000
 const MAX_PATTERNS = 64
 const MAX_NESTING = 16
 const MAX_DELEGATION = 5
