@@ -105,6 +105,7 @@ describe('A token', () => {
       gen: 3,
       orgId: 'org_1',
       iss: 'meshguard',
+      aud: 'meshguard',
     }
     expect(decodeJwt(token)).toEqual({ ...claims, iat, exp: iat + 86_400, jti })
     expect(expiresAt).toBe((iat + 86_400) * 1000)

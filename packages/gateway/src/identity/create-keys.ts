@@ -110,7 +110,13 @@ export async function createKeys({ config, log, now }: KeysParts): Promise<Keys>
         throw badRequest('The token cannot live so long', [{ path: 'expiresIn', message }])
       }
       await refresh()
-      const token = await mintAgentToken({ ...tokenOf(agent, options), expiresInMs, key: jwtSecret ?? file.token, clock: now })
+      const token = await mintAgentToken({
+        ...tokenOf(agent, options),
+        audience: AUDIENCE,
+        expiresInMs,
+        key: jwtSecret ?? file.token,
+        clock: now,
+      })
       const { exp, jti } = decodeJwt(token)
       return { token, expiresAt: (exp as number) * 1000, jti: jti as string }
     },
@@ -130,6 +136,9 @@ function publicKeysOf(key: KeyFile['token'], retired: KeyFile['retired'], now: n
   const { d: _, ...current } = key
   return [current, ...retired.filter(({ until }) => until > now).map(({ key }) => key)]
 }
+
+/** Of every token, whoever it is shown to: an application that asks for another audience wants tokens of another issuer. */
+const AUDIENCE = 'meshguard'
 
 function tokenOf(agent: AgentRecord, { chain = [] }: MintOptions): Omit<Parameters<typeof mintAgentToken>[0], 'key'> {
   const { id, name, trustTier, tags, metadata, generation: gen } = agent

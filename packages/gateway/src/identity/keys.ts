@@ -29,8 +29,8 @@ export interface Keys {
    */
   published(): { keys: PublishedKey[] }
   /**
-   * Signs a token with `sub`, `name`, `tier`, `tags`, `gen`, `iss`, `iat`, `exp`, `jti`, and `orgId` where the agent's metadata
-   * has one. With a chain, `sub` is the root, `act` the actors with the agent outermost (RFC 8693), and `delegation` the hops.
+   * Signs a token with `sub`, `name`, `tier`, `tags`, `gen`, `iss`, `aud`, `iat`, `exp`, `jti`, and `orgId` where the agent's
+   * metadata has one. With a chain, `sub` is the root, `act` the actors with the agent outermost (RFC 8693), and `delegation` the hops.
    *
    * @throws RequestError 400 for a life that is too long.
    */
