@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { build } from '../e2e/build.js'
@@ -118,7 +118,6 @@ describe('policies', () => {
 
   it('are applied from a folder, shown, tested and deleted', async () => {
     const policies = join(folder, 'some')
-    const { mkdir } = await import('node:fs/promises')
     await mkdir(policies)
     await writeFile(join(policies, 'a.yaml'), `${write('one', 'allow')}---\n${write('two', 'allow')}`)
     expect(await run('policy', 'apply', policies)).toEqual({ code: 0, stdout: 'Applied one, two\n', stderr: '' })
@@ -130,6 +129,20 @@ describe('policies', () => {
     expect((await run('policy', 'test', '--trust', 'basic', '--action', 'write:one', '--policy', 'two')).code).toBe(1)
     expect((await run('policy', 'delete', 'one')).stdout).toBe('Deleted one\n')
     expect((await run('policy', 'show', 'one')).code).toBe(2)
+  })
+
+  it('of a folder that went bad are named with their place, and the last good ones are listed', async () => {
+    expect((await json('policy', 'list')).problem).toBeUndefined()
+    const { policiesDir = '' } = world.gateway.config
+    const bad = join(policiesDir, 'bad.yaml')
+    await writeFile(bad, 'name: bad\nrules:\n  - effect: alow\n    actions: ["read:*"]\n')
+    await expect.poll(async () => (await run('status')).code, { timeout: 10_000 }).toBe(1)
+    expect((await run('status')).stderr).toBe('Why the policies are not in force: meshguard policy list\n')
+    const { code, stdout, stderr } = await run('policy', 'list')
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^test +2 +file/m)])
+    expect(stderr).toMatch(/^Not in force, so the last good policies are: .*bad\.yaml:3:13: .*Did you mean "allow"\?\n$/)
+    await rm(bad)
+    await expect.poll(async () => (await run('status')).code, { timeout: 10_000 }).toBe(0)
   })
 
   it('of files are refused before anything is applied', async () => {

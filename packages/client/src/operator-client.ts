@@ -101,6 +101,15 @@ export abstract class OperatorClient {
     return listIn(await this.gateway.operate('GET', '/admin/policies', options), 'policies')
   }
 
+  /**
+   * Why the gateway's folder of policies is not in force as it stands now, with file, line and column; the last good policies
+   * are. `undefined` where all is well.
+   */
+  async policyProblem(options: CallOptions = {}): Promise<string | undefined> {
+    const { problem } = await this.gateway.operate('GET', '/admin/policies', options)
+    return typeof problem === 'string' ? problem : undefined
+  }
+
   /** One policy. */
   async getPolicy(name: string, options: CallOptions = {}): Promise<ListedPolicy> {
     return this.#operate('GET', `/admin/policies/${segment('policy name', name)}`, options)

@@ -23,6 +23,7 @@ export const calls: readonly (readonly [string, (operator: MeshGuardClient) => P
   ['revokeAgent', (o) => o.revokeAgent('agent_1'), 'DELETE /admin/agents/agent_1'],
   ['issueToken', (o) => o.issueToken('agent_1', { expiresIn: '1h' }), 'POST /admin/agents/agent_1/token', { expiresIn: '1h' }],
   ['listPolicies', (o) => o.listPolicies(), 'GET /admin/policies'],
+  ['policyProblem', (o) => o.policyProblem(), 'GET /admin/policies'],
   ['getPolicy', (o) => o.getPolicy('readers'), 'GET /admin/policies/readers'],
   ['applyPolicy', (o) => o.applyPolicy(policy), 'PUT /admin/policies/readers', policy],
   ['deletePolicy', (o) => o.deletePolicy('readers'), 'DELETE /admin/policies/readers'],

@@ -24,8 +24,9 @@ function addReading(policy: Command, run: Run): void {
     .description('list the policies of the gateway')
     .action(async (_options: object, command: Command) => {
       const { client, call, json } = openSession(command, run)
-      const policies = await client.listPolicies(call)
-      if (json) return printJson({ policies })
+      const [policies, problem] = await Promise.all([client.listPolicies(call), client.policyProblem(call)])
+      if (json) return printJson({ policies, problem })
+      if (problem !== undefined) note(`Not in force, so the last good policies are: ${plain(problem)}`)
       if (policies.length === 0)
         return note('There are none, so everything is denied. Make one with: meshguard policy apply <file>')
       printTable<ListedPolicy>(policies, [

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { EXIT } from '../errors.js'
-import { colour, print, printFields, printJson } from '../output.js'
+import { colour, note, print, printFields, printJson } from '../output.js'
 import { gatewayUrlOf, openPlainSession, type Run } from '../session.js'
 
 /** `meshguard status` */
@@ -18,5 +18,6 @@ export function addStatus(program: Command, run: Run): void {
       print(`Gateway at ${url} is ${colour(isHealthy ? 'green' : 'yellow', health.status)}`)
       const { version, mode, uptimeSeconds, checks } = health
       printFields({ version, mode, up: `${uptimeSeconds} s`, ...checks })
+      if (checks.policies !== 'ok') note('Why the policies are not in force: meshguard policy list')
     })
 }
