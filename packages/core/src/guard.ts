@@ -19,6 +19,7 @@ import type {
   Explanation,
   Mode,
   OutcomeEvent,
+  RequestLife,
 } from './types.js'
 
 /** Options of {@link createGuard}. */
@@ -187,9 +188,8 @@ function readFailOpen(onUnavailable: { readonly allow: readonly string[] }, auth
 }
 
 function toRequest(action: string, given: CheckOptions): DecisionRequest {
-  const { agent, token, resource, context, traceId: wanted, signal, waitUntil } = given
-  const traceId = isTraceId(wanted) ? wanted : newTraceId()
-  return { action, agent, token, resource, context, traceId, signal, ...(waitUntil !== undefined && { waitUntil }) }
+  const { agent, token, resource, context, traceId, signal, waitUntil } = given
+  return { action, agent, token, resource, context, traceId: isTraceId(traceId) ? traceId : newTraceId(), signal, waitUntil }
 }
 
 async function governed<T>(
@@ -205,16 +205,12 @@ async function governed<T>(
     ok = true
     return value
   } finally {
-    recordOutcome(
-      parts,
-      { type: 'outcome', traceId: decision.traceId, ok, durationMs: Date.now() - started },
-      toRequest('', given),
-    )
+    recordOutcome(parts, { type: 'outcome', traceId: decision.traceId, ok, durationMs: Date.now() - started }, given)
   }
 }
 
 /** The work is done, or has failed, whatever the sink makes of it: what it throws is reported and changes nothing. */
-function recordOutcome({ audit }: Parts, event: OutcomeEvent, request: DecisionRequest): void {
+function recordOutcome({ audit }: Parts, event: OutcomeEvent, request: RequestLife): void {
   try {
     audit?.record(event, request)
   } catch (error) {

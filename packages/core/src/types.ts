@@ -87,7 +87,7 @@ export interface DelegationHop {
 /** What a request lends to work that goes on after its answer. */
 export interface RequestLife {
   /** Keeps a serverless runtime alive until the promise settles. */
-  waitUntil?(promise: Promise<unknown>): void
+  readonly waitUntil?: ((promise: Promise<unknown>) => void) | undefined
 }
 
 /** A question for a source. */

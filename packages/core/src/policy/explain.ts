@@ -19,18 +19,10 @@ export function explainPolicies(
 ): ExplainedPolicy[] {
   return policies.map((policy) => {
     const applies = appliesTo(policy.appliesTo, agent)
-    const why = applies ? whyApplies(policy.appliesTo) : whyNot(policy.appliesTo ?? {}, agent)
+    const to = policy.appliesTo === undefined ? 'every agent' : 'this agent'
+    const why = applies ? `applies to ${to}` : whyNot(policy.appliesTo ?? {}, agent)
     return { policy: policy.name, applies, why, rules: applies ? explainRules(policy, request, now) : [] }
   })
-}
-
-function whyApplies(scope: AppliesTo | undefined): string {
-  return scope === undefined ? 'applies to every agent' : `the agent has the ${wanted(scope)} it asks for`
-}
-
-function wanted({ trustTiers, tags, agentIds }: AppliesTo): string {
-  const parts = [trustTiers && 'tier', tags && 'tag', agentIds && 'id']
-  return parts.filter((part) => part !== undefined).join(', ')
 }
 
 function whyNot({ trustTiers, tags, agentIds }: AppliesTo, agent: Agent): string {

@@ -65,26 +65,26 @@ function evaluatorsOf(input: PolicyInput): () => Evaluator {
   }
   if (typeof input.current !== 'function') throw new TypeError('fromPolicies: "current" must be a function')
   let given: unknown = input.current()
-  let compiled = evaluatorOf(given)
-  if (!compiled.ok) throw compiled.error
+  let evaluator = compiledOnce(given)
+  evaluator()
   return () => {
     const latest = input.current()
-    if (latest !== given) compiled = evaluatorOf(latest)
+    if (latest !== given) evaluator = compiledOnce(latest)
     given = latest
-    if (compiled.ok) return compiled.evaluator
-    throw compiled.error
+    return evaluator()
   }
 }
 
-/** What became of a set; kept, so that a bad one costs its parsing only once. */
-type Compiled = { readonly ok: true; readonly evaluator: Evaluator } | { readonly ok: false; readonly error: unknown }
-
-function evaluatorOf(set: unknown): Compiled {
+/** The evaluator of a set, or what is wrong with it, which costs its parsing only once as well. */
+function compiledOnce(set: unknown): () => Evaluator {
   try {
     if (typeof set !== 'object' || set === null) throw new TypeError('fromPolicies: "current" must answer policies')
-    return { ok: true, evaluator: evaluatorFor(setOf(set as Policies)) }
+    const evaluator = evaluatorFor(setOf(set as Policies))
+    return () => evaluator
   } catch (error) {
-    return { ok: false, error }
+    return () => {
+      throw error
+    }
   }
 }
 
@@ -118,25 +118,17 @@ export function decideMany(
   limiter: Limiter,
 ): readonly Answer[] | Promise<readonly Answer[]> {
   const answers: Answer[] = []
+  /** One after the other, so that limits are counted in order. */
+  const decideRest = async (waiting: Promise<Answer>) => {
+    answers.push(await waiting)
+    for (const request of requests.slice(answers.length)) answers.push(await evaluator.decide(request, now, limiter))
+    return answers
+  }
   for (const request of requests) {
     const answer = evaluator.decide(request, now, limiter)
-    if ('then' in answer) return decideRest(evaluator, requests, now, limiter, answers, answer)
+    if ('then' in answer) return decideRest(answer)
     answers.push(answer)
   }
-  return answers
-}
-
-/** One after the other, so that limits are counted in order. */
-async function decideRest(
-  evaluator: Evaluator,
-  requests: readonly DecisionRequest[],
-  now: number,
-  limiter: Limiter,
-  answers: Answer[],
-  waiting: Promise<Answer>,
-): Promise<readonly Answer[]> {
-  answers.push(await waiting)
-  for (const request of requests.slice(answers.length)) answers.push(await evaluator.decide(request, now, limiter))
   return answers
 }
 
