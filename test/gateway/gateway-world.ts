@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TrustTier } from '@meshguard/core'
 import type { Gateway, GatewayOptions } from '@meshguard/gateway'
+import { afterAll } from 'vitest'
 import { assembleGateway } from '../../packages/gateway/src/create-gateway.js'
 import type { Services } from '../../packages/gateway/src/services.js'
 import type { AgentRecord, Scope } from '../../packages/gateway/src/store/store.js'
+import { type PostgresServer, usePostgres } from '../postgres/server.js'
 
 /** The admin token of every gateway in a test, unless it is given another one. */
 export const ADMIN_TOKEN = 'test-admin-token-0123456789abcdef0123456789'
@@ -85,6 +87,7 @@ async function startIn(folder: string, policies: readonly object[], overrides: G
     adminToken: ADMIN_TOKEN,
     logLevel: 'silent',
     ...(policiesDir !== undefined && { policiesDir }),
+    ...(await sharedStore(folder)),
     ...overrides,
   })
   const { url, port } = await gateway.listen()
@@ -110,6 +113,18 @@ async function startIn(folder: string, policies: readonly object[], overrides: G
     },
   }
 }
+
+let server: Promise<PostgresServer> | undefined
+
+/** With `MESHGUARD_STORE=postgres` every gateway has a database in PostgreSQL. */
+async function sharedStore(folder: string): Promise<GatewayOptions> {
+  if (process.env['MESHGUARD_STORE'] !== 'postgres') return {}
+  server ??= usePostgres()
+  const databaseUrl = await (await server).createDatabase()
+  return { databaseUrl, signingKeyFile: join(folder, 'data', 'keys', 'signing-keys.json') }
+}
+
+if (process.env['MESHGUARD_STORE'] === 'postgres') afterAll(async () => (await server)?.close())
 
 async function writePolicies(folder: string, policies: readonly object[]): Promise<string | undefined> {
   if (policies.length === 0) return undefined

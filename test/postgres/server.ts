@@ -30,6 +30,9 @@ export interface OwnServer extends PostgresServer {
   start(): Promise<void>
 }
 
+/** Ends the server with the process that started it, however that ends: its standard input is then at its end. */
+const AS_LONG_AS_THIS_PROCESS = 'exec 3<&0; "$@" & pid=$!; (cat <&3 >/dev/null; kill -INT $pid 2>/dev/null) & wait $pid'
+
 /** A server for the databases of one test file. */
 export async function usePostgres(): Promise<PostgresServer> {
   const url = process.env['TEST_DATABASE_URL']
@@ -53,7 +56,8 @@ export async function startPostgres(): Promise<OwnServer> {
   const start = async () => {
     const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=200', 'fsync=off']
     const args = ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])]
-    const child = spawn(join(native, 'bin/postgres'), args, { ...user, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
+    const command = ['-c', AS_LONG_AS_THIS_PROCESS, 'sh', join(native, 'bin/postgres'), ...args]
+    const child = spawn('sh', command, { ...user, cwd: folder, stdio: ['pipe', 'ignore', 'pipe'] })
     running = child
     await ready(child)
   }
@@ -62,10 +66,10 @@ export async function startPostgres(): Promise<OwnServer> {
     running = undefined
     if (child === undefined || child.exitCode !== null) return
     const ended = once(child, 'exit')
-    child.kill(signal)
+    process.kill(Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[0]), signal)
     await ended
+    child.stdin?.destroy()
   }
-  process.once('exit', () => running?.kill('SIGKILL'))
   await start()
   return {
     ...databasesOf(`postgres://meshguard@127.0.0.1:${port}/postgres`),
