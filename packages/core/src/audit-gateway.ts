@@ -12,7 +12,7 @@ import { entryOf, printable } from './audit-line.js'
 import { ConnectionError, messageOf } from './errors.js'
 import { assertMs } from './options.js'
 import { IO_OUTLIVES_REQUESTS } from './transport/requests.js'
-import { assertToken, Call, type GatewayUrl, readGatewayUrl, type Transport } from './transport/transport.js'
+import { assertToken, Call, type GatewayUrl, readGatewayUrl, sizeOfBatch, type Transport } from './transport/transport.js'
 import type { AuditEvent, DecisionEvent } from './types.js'
 
 /** Options of {@link auditToGateway}. */
@@ -78,7 +78,8 @@ export function auditToGateway(options: GatewaySinkOptions): BoundedSink {
   }
 }
 
-function sum(one: AuditLosses, other: AuditLosses): AuditLosses {
+/** Both losses together. */
+export function sum(one: AuditLosses, other: AuditLosses): AuditLosses {
   return {
     allowed: one.allowed + other.allowed,
     denied: one.denied + other.denied,
@@ -87,30 +88,40 @@ function sum(one: AuditLosses, other: AuditLosses): AuditLosses {
 }
 
 /** An event with what is sent of it; made once, so that its id stays the same however often it is sent. */
-interface Entry {
+export interface Entry {
   readonly event: AuditEvent
   readonly json: string
 }
 
-function toEntry(event: AuditEvent): Entry {
-  const entry = { id: crypto.randomUUID(), ...entryOf(event as DecisionEvent) }
-  return { event, json: printable(JSON.stringify(entry)) }
+/** An entry of a decision, with a new id. */
+export function toEntry(event: AuditEvent): Entry {
+  return { event, json: printable(JSON.stringify(entryOf(event as DecisionEvent, crypto.randomUUID()))) }
+}
+
+/** Sends entries to a gateway until it is known what becomes of them. */
+export /** A unit of UTF-16 is three bytes of UTF-8 at most. */
+function bytesOf({ json }: Entry): number {
+  return 3 * json.length
 }
 
 class Shipper {
+  /** What the gateway does not take, and what was given up. */
   readonly lost = noLosses()
   readonly #entries = new WeakMap<AuditEvent, Entry>()
   readonly #gateway: GatewayUrl
   readonly #transport: Transport
   readonly #headers: Readonly<Record<string, string>>
   readonly #timeoutMs: number
+  readonly #keepsRest: boolean
   #isFailing = false
   #isClosing = false
   #hasGivenUp = false
   #wake: (() => void) | undefined
 
-  constructor(gateway: GatewayUrl, token: string, timeoutMs: number) {
+  /** @param keepsRest What is given up is not lost: somebody else has it. */
+  constructor(gateway: GatewayUrl, token: string, timeoutMs: number, keepsRest = false) {
     this.#gateway = gateway
+    this.#keepsRest = keepsRest
     this.#transport = createTransport(gateway)
     this.#headers = { accept: 'application/json', authorization: `Bearer ${token}`, 'content-type': 'application/json' }
     this.#timeoutMs = timeoutMs
@@ -122,15 +133,24 @@ class Shipper {
     this.#wake?.()
   }
 
+  /** Whether entries were given up because the sink is closed. */
+  get hasGivenUp(): boolean {
+    return this.#hasGivenUp
+  }
+
   /** Never fails: what cannot be shipped is counted. */
-  async ship(events: readonly AuditEvent[]): Promise<void> {
-    let rest: readonly Entry[] = events.map((event) => this.#entryOf(event))
+  ship(events: readonly AuditEvent[]): Promise<void> {
+    return this.shipEntries(events.map((event) => this.#entryOf(event)))
+  }
+
+  async shipEntries(entries: readonly Entry[]): Promise<void> {
+    let rest = entries
     while (rest.length > 0 && !this.#hasGivenUp) {
-      const size = sizeOfBatch(rest)
+      const size = sizeOfBatch(rest, bytesOf, MAX_ENTRIES, MAX_BYTES)
       await this.#shipBatch(rest.slice(0, size))
       rest = rest.slice(size)
     }
-    this.#lose(rest)
+    if (!this.#keepsRest) this.#lose(rest)
   }
 
   /** What is shipped again by another request keeps its id. */
@@ -142,7 +162,7 @@ class Shipper {
 
   async #shipBatch(batch: readonly Entry[]): Promise<void> {
     const fate = await this.#fateOf(batch)
-    if (fate === 'taken') return
+    if (fate === 'taken' || (fate === 'given up' && this.#keepsRest)) return
     if (fate === 'given up' || batch.length === 1) return this.#lose(batch)
     const half = batch.length >> 1
     for (const part of [batch.slice(0, half), batch.slice(half)]) await this.#shipBatch(part)
@@ -206,16 +226,4 @@ class Shipper {
     this.#isFailing = true
     console.error(`MeshGuard: audit to the gateway is held up: ${printable(why)}`)
   }
-}
-
-/** How many of them go at once. A unit of UTF-16 is three bytes of UTF-8 at most. */
-function sizeOfBatch(entries: readonly Entry[]): number {
-  let bytes = 0
-  let size = 0
-  for (const { json } of entries) {
-    bytes += 3 * json.length
-    if (size === MAX_ENTRIES || (bytes > MAX_BYTES && size > 0)) return size
-    size++
-  }
-  return size
 }

@@ -30,17 +30,40 @@ function decisionFields(event: DecisionEvent): object {
   }
 }
 
-/** A decision as an entry of the gateway's audit log, without its id. Cut and cleaned like {@link serialiseEvent}. */
-export function entryOf(event: DecisionEvent): object {
-  const { agent, enforced, code } = event
+/** A decision as an entry of the gateway's audit log. Cut and cleaned like {@link serialiseEvent}. */
+export function entryOf(event: DecisionEvent, id: string): object {
+  const { agent, enforced, code, request } = event
   return {
-    timestamp: isoTime(event.timestamp),
-    ...scalars(event, DECISION),
+    id,
+    timestamp: timeOf(event.timestamp),
+    decision: scalar(event.decision),
+    code: scalar(code),
+    agentId: scalar(event.agentId),
+    action: scalar(event.action),
+    resource: scalar(event.resource),
+    policy: scalar(event.policy),
+    rule: scalar(event.rule),
+    reason: scalar(event.reason),
+    traceId: scalar(event.traceId),
+    policyVersion: scalar(event.policyVersion),
+    source: scalar(event.source),
+    durationMs: scalar(event.durationMs),
+    failedOpen: scalar(event.failedOpen),
     agentName: scalar(agent?.name),
     trustTier: scalar(agent?.trustTier),
     mode: enforced ? 'enforce' : code === 'bypassed' ? 'bypass' : 'audit',
-    request: scalars(event.request, REQUEST),
+    request: request && { method: scalar(request.method), route: scalar(request.route), ip: scalar(request.ip) },
   }
+}
+
+let lastMs = Number.NaN
+let lastTime = ''
+
+/** Most events of a batch are of the same millisecond. */
+function timeOf(ms: number): string {
+  if (ms !== lastMs) lastTime = isoTime(ms)
+  lastMs = ms
+  return lastTime
 }
 
 /** Some of an object's keys, with values that one field can hold. */
