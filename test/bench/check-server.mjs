@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { policiesOf } from './workload.mjs'
 
 const [kind, proxyTarget, auditMode] = process.argv.slice(2)
+const { DATABASE_URL, SIGNING_KEY_FILE } = process.env
 const ADMIN_TOKEN = 'bench-admin-token-0123456789abcdef0123456789'
 const CONSTANT = JSON.stringify({
   allowed: true,
@@ -86,6 +87,7 @@ const servers = {
       logLevel: 'silent',
       ...(proxyTarget === undefined ? {} : { proxy: { target: proxyTarget } }),
       ...(auditMode === undefined ? {} : { auditMode }),
+      ...(DATABASE_URL === undefined ? {} : { databaseUrl: DATABASE_URL, signingKeyFile: SIGNING_KEY_FILE }),
     })
     const { url } = await gateway.listen()
     const admin = async (method, path, body) => {

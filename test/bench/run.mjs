@@ -6,6 +6,8 @@
  *   npm run bench -- decide           decisions in process: decide, unseen
  *   npm run bench -- routes express   protected routes of one framework
  *   npm run bench -- check            checks over HTTP: fromGateway beside undici, /proxy/check beside constant answers
+ *   npm run bench -- bundle           decisions by signed bundles beside fromPolicies, applying large ones, and shipping
+ *   npm run bench -- postgres         checks over HTTP with PostgreSQL beside SQLite, and with three gateways on one database
  *   npm run bench -- proxy            the gateway's proxy beside a bare undici pipe, and memory over many checks
  *
  * MESHGUARD_ROUNDS (default 5) and MESHGUARD_PAIRS (default 15) set how often, MESHGUARD_SECONDS (default 3) how long a pair's
@@ -15,7 +17,9 @@ import { execFile, fork } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { promisify } from 'node:util'
+import { benchBundle } from './bundle.mjs'
 import { benchCheck } from './check.mjs'
+import { benchPostgres } from './postgres.mjs'
 import { benchProxy } from './proxy.mjs'
 
 const run = promisify(execFile)
@@ -168,8 +172,12 @@ if (name === 'all' || name === 'routes') results.routes = await benchRoutes(only
 if (name === 'all' || name === 'check') {
   results.check = await benchCheck({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
 }
+if (name === 'all' || name === 'bundle') results.bundle = await benchBundle({ rounds: ROUNDS, say })
 if (name === 'all' || name === 'proxy') {
   results.proxy = await benchProxy({ rounds: ROUNDS, seconds: Number(SECONDS), onTwoCores: ON_TWO_CORES, say })
+}
+if (name === 'all' || name === 'postgres') {
+  results.postgres = await benchPostgres({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
 }
 mkdirSync(here('results/'), { recursive: true })
 writeFileSync(here(`results/${name}.json`), JSON.stringify(results, null, 2))

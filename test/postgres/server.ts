@@ -39,8 +39,16 @@ export async function usePostgres(): Promise<PostgresServer> {
   return url === undefined ? startPostgres() : { ...databasesOf(url), close: async () => {} }
 }
 
+/** How a server of its own runs. */
+export interface ServerOptions {
+  /** Commits wait for the disk, as in production. Default: they do not, which is quicker and outlives all but a power failure. */
+  readonly durable?: boolean
+  /** What the server is started with: `['taskset', '-c', '1']`. */
+  readonly prefix?: readonly string[]
+}
+
 /** Starts a server of its own. Fails where this machine cannot run one: such a test then has nothing to say. */
-export async function startPostgres(): Promise<OwnServer> {
+export async function startPostgres({ durable = false, prefix = [] }: ServerOptions = {}): Promise<OwnServer> {
   const folder = await mkdtemp(join(tmpdir(), 'meshguard-postgres-'))
   await chmod(folder, 0o711)
   const native = nativeFolder(folder)
@@ -54,9 +62,14 @@ export async function startPostgres(): Promise<OwnServer> {
   const port = await freePort()
   let running: ChildProcess | undefined
   const start = async () => {
-    const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=200', 'fsync=off']
+    const settings = [
+      'listen_addresses=127.0.0.1',
+      'unix_socket_directories=',
+      'max_connections=200',
+      `fsync=${durable ? 'on' : 'off'}`,
+    ]
     const args = ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])]
-    const command = ['-c', AS_LONG_AS_THIS_PROCESS, 'sh', join(native, 'bin/postgres'), ...args]
+    const command = ['-c', AS_LONG_AS_THIS_PROCESS, 'sh', ...prefix, join(native, 'bin/postgres'), ...args]
     const child = spawn('sh', command, { ...user, cwd: folder, stdio: ['pipe', 'ignore', 'pipe'] })
     running = child
     await ready(child)
