@@ -31,7 +31,8 @@ async function check(services: Services, c: Context<GatewayEnv>): Promise<Respon
   if (url !== CHECK) throw badRequest(`The path of a check is exactly ${CHECK}, without a query`)
   const found = callerOf(services, headers.authorization)
   const { who, refuse, sentToken } = isPromise(found) ? await found : found
-  const { traceId, ip } = c.var
+  const traceId = c.get('traceId')
+  const ip = c.get('ip')
   const stated = refuse === undefined ? statementOf(headers) : NOTHING
   if (stated.action === undefined && refuse === undefined) {
     throw badRequest('X-MeshGuard-Action is required', [{ path: 'X-MeshGuard-Action', message: 'is required' }])

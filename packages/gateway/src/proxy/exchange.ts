@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { RequestError } from '../http/errors.js'
@@ -33,6 +34,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly ended: Promise<Ended>
   readonly #outgoing: ServerResponse
   readonly #options: ExchangeOptions
+  /**
+   * Says when the client is gone. Not the response, unless it waits for another one on the same connection and has none yet: a
+   * response and its exchange that know each other outlive their request until the next full collection.
+   */
+  readonly #connection: EventEmitter
   #resolve!: (ended: Ended) => void
   #reject!: (error: Error) => void
   #controller: Dispatcher.DispatchController | undefined
@@ -50,7 +56,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#resolve = resolve
       this.#reject = reject
     })
-    outgoing.on('close', this.#onClose)
+    this.#connection = outgoing.socket ?? outgoing
+    this.#connection.on('close', this.#onClose)
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -99,7 +106,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
     if (this.#isDone) return
     if (this.#status === undefined) {
-      this.#isDone = true
+      this.#end()
       this.#reject(error instanceof RequestError ? error : refusalFor(error))
       return
     }
@@ -131,9 +138,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #finish(ended: Ended): void {
+    this.#end()
+    this.#resolve(ended)
+  }
+
+  #end(): void {
     this.#isDone = true
     clearTimeout(this.#idle)
-    this.#resolve(ended)
+    this.#connection.off('close', this.#onClose)
   }
 }
 

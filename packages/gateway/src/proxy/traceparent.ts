@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 
 const PARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
@@ -28,5 +28,6 @@ function traceOf(traceId: string): string {
 }
 
 function newSpan(): string {
-  return crypto.randomUUID().replaceAll('-', '').slice(0, 16)
+  const uuid = randomUUID()
+  return uuid.slice(0, 8) + uuid.slice(28)
 }
