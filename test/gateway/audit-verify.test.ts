@@ -299,7 +299,7 @@ describe('retention', () => {
       id,
       timestamp: new Date(timestamp).toISOString(),
     })
-    await world.audit.ship('svc_1', [shipped('future', START + 1000 * DAY_MS), shipped('past', 0)] as never)
+    await world.audit.ship('svc_1', [shipped('ahead', START + 240_000), shipped('past', 0)] as never)
     expect(await world.audit.applyRetention()).toBe(0)
     world.clock.now += 4 * DAY_MS
     expect(await world.audit.applyRetention()).toBe(2)
