@@ -98,13 +98,13 @@ export function toEntry(event: AuditEvent): Entry {
   return { event, json: printable(JSON.stringify(entryOf(event as DecisionEvent, crypto.randomUUID()))) }
 }
 
-/** Sends entries to a gateway until it is known what becomes of them. */
-export /** A unit of UTF-16 is three bytes of UTF-8 at most. */
+/** A unit of UTF-16 is three bytes of UTF-8 at most. */
 function bytesOf({ json }: Entry): number {
   return 3 * json.length
 }
 
-class Shipper {
+/** Sends entries to a gateway until it is known what becomes of them. */
+export class Shipper {
   /** What the gateway does not take, and what was given up. */
   readonly lost = noLosses()
   readonly #entries = new WeakMap<AuditEvent, Entry>()

@@ -80,15 +80,21 @@ export class Directory {
   readonly #delegations: ReadonlyMap<string, BundleDelegation>
   /** The agents that were made of others; by these, so that what is remembered of them is found again. */
   readonly #made = new WeakMap<object, Agent>()
+  readonly #strangers = new WeakMap<Agent, string>()
 
   constructor({ agents, delegations }: Pick<Bundle, 'agents' | 'delegations'>) {
     this.#agents = agents
     this.#delegations = new Map(delegations.map((delegation) => [delegation.id, delegation]))
   }
 
-  /** Whether the bundle says something about an agent. */
-  knows(id: string): boolean {
-    return this.#agents.has(id)
+  /** Whether the bundle says something about an agent. One of which it says nothing is remembered, by the id that it had. */
+  knows(agent: Agent): boolean {
+    if (this.#agents.size === 0) return false
+    const { id } = agent
+    if (this.#strangers.get(agent) === id) return false
+    if (this.#agents.has(id)) return true
+    this.#strangers.set(agent, id)
+    return false
   }
 
   /**

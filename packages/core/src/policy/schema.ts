@@ -4,7 +4,7 @@ import { type Issue, ValidationError } from '../errors.js'
 import { isObject } from '../options.js'
 import { UNITS } from '../refusal.js'
 import type { Limit, TrustTier } from '../types.js'
-import { readConditions } from './conditions.js'
+import { type Condition, readConditions } from './conditions.js'
 import { digestOf } from './digest.js'
 import type { AppliesToDocument, PolicyDocument, RateLimitDocument, RuleDocument } from './document.js'
 import { issueAt, issuesOf, type Path } from './issues.js'
@@ -28,12 +28,16 @@ const agentIds = z
   .array(z.string().check(z.refine(isAgentId, 'expected an agent id: letters, digits and . _ : @ -')))
   .check(z.minLength(1))
 
-const conditions = z.unknown().check((given) => {
-  if (given.value === undefined) return
-  readConditions(given.value, (path, message) => {
-    given.issues.push({ code: 'custom', path: [...path], message, input: given.value })
+const conditions = z.unknown().check(({ value, issues }) => {
+  if (value === undefined) return
+  const conditions = readConditions(value, (path, message) => {
+    issues.push({ code: 'custom', path: [...path], message, input: value })
   })
+  if (isObject(value)) readAlready.set(value, conditions)
 })
+
+/** What was read of a document's conditions: it need not be read again when a policy is made of it. */
+const readAlready = new WeakMap<object, readonly Condition[]>()
 
 const appliesTo = z.strictObject({
   trustTiers: z.optional(z.array(tier).check(z.minLength(1))),
@@ -216,7 +220,8 @@ function normaliseRules(rules: readonly RuleDocument[]): Rule[] {
     effect: one.effect,
     actions: one.actions,
     reason: one.reason,
-    conditions: one.conditions === undefined ? [] : readConditions(one.conditions, () => {}),
+    conditions:
+      one.conditions === undefined ? [] : (readAlready.get(one.conditions) ?? readConditions(one.conditions, () => {})),
     rateLimit: one.rateLimit && normaliseLimit(one.rateLimit),
   }))
 }

@@ -58,7 +58,7 @@ export class BundleDecider {
     if (this.#sync.isDue(now)) this.#poll(request, now)
     if (!this.#sync.isGood(now)) return this.#decideLater(request, now)
     const { agent, token, delegation } = request
-    if (token === undefined && delegation === undefined && agent !== undefined && !this.#directory.knows(agent.id)) {
+    if (token === undefined && delegation === undefined && agent !== undefined && !this.#directory.knows(agent)) {
       return (this.#evaluator as Evaluator).decide(request, now, this.#limiter)
     }
     const proof = this.#prove(token)
