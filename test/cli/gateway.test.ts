@@ -176,6 +176,10 @@ describe('the audit log', () => {
     )
     expect((await json('audit', 'query', '--agent', id, '--decision', 'deny')).entries).toMatchObject([{ traceId: trace }])
     expect((await json('audit', 'query', '--action', 'write:aud*', '--from', '1h', '--limit', '1')).entries).toHaveLength(1)
+    await run('agent', 'update', id, '--tags', 'seen')
+    expect((await run('audit', 'query', '--action', 'admin:*', '--limit', '1')).stdout).toMatch(
+      /^\S+Z ALLOW \(admin token\) admin:agents\/update agents\/\S+ administered trace \S+\n$/,
+    )
     expect((await run('audit', 'query', '--to', '2020-01-01')).stderr).toBe('No entry fits.\n')
     expect((await json('audit', 'trace', trace)).entries).toMatchObject([{ action: 'write:audited' }])
     expect(await json('audit', 'stats', '--period', '1h')).toMatchObject({ period: '1h', total: expect.any(Number) })

@@ -116,13 +116,19 @@ function filterOf({ agent, trace, ...filter }: Filters): AuditFilter {
   return { ...filter, agentId: agent, traceId: trace }
 }
 
+/** Who made a change, in parentheses as it is no agent. */
+function operatorOf({ operator }: AuditEntry): string | undefined {
+  const { name } = (operator ?? {}) as { readonly name?: unknown }
+  return typeof name === 'string' ? `(${name})` : undefined
+}
+
 function printEntry(entry: AuditEntry): void {
   const { timestamp, decision, agentName, agentId, action, resource, code, policy, rule, reason, traceId } = entry
   const by = policy === undefined ? code : `${code} by ${plain(policy)}${rule === undefined ? '' : `/${plain(rule)}`}`
   const words = [
     plain(timestamp),
     verdict(decision),
-    plain(agentName ?? agentId),
+    plain(agentName ?? agentId ?? operatorOf(entry)),
     plain(action),
     ...(resource === undefined ? [] : [plain(resource)]),
     by,
