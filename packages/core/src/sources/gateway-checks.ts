@@ -2,7 +2,7 @@ import { UnavailableError } from '../errors.js'
 import { onAbort } from '../settle.js'
 import type { Connection } from '../transport/connection.js'
 import { IO_OUTLIVES_REQUESTS } from '../transport/requests.js'
-import { Call, type GatewayAnswer, type GatewayRequest } from '../transport/transport.js'
+import { Call, type GatewayAnswer, type GatewayRequest, sizeOfBatch } from '../transport/transport.js'
 import type { Answer, DecisionRequest } from '../types.js'
 import { answersOfChecks } from './gateway-answer.js'
 
@@ -125,7 +125,7 @@ export class CheckQueue {
   /** Asks for these alone, in order: as many at a time as the gateway takes. */
   async askInOrder(checks: readonly WaitingCheck[]): Promise<void> {
     for (let rest = checks; rest.length > 0; ) {
-      const size = sizeOfBatch(rest)
+      const size = sizeOfBatch(rest, bytesOf, MAX_CHECKS, MAX_BYTES)
       await this.#ask(rest.slice(0, size))
       rest = rest.slice(size)
     }
@@ -153,7 +153,7 @@ export class CheckQueue {
   }
 
   #nextBatch(): WaitingCheck[] {
-    const size = sizeOfBatch(this.#waiting)
+    const size = sizeOfBatch(this.#waiting, bytesOf, MAX_CHECKS, MAX_BYTES)
     const batch = this.#waiting.slice(0, size)
     this.#waiting = this.#waiting.slice(size)
     return batch.filter((check) => !check.isOver)
@@ -183,14 +183,7 @@ export class CheckQueue {
   }
 }
 
-/** How many of them go at once. */
-function sizeOfBatch(checks: readonly WaitingCheck[]): number {
-  let bytes = 0
-  let size = 0
-  for (const { item } of checks) {
-    bytes += item.length + 1
-    if (size === MAX_CHECKS || (bytes > MAX_BYTES && size > 0)) return size
-    size++
-  }
-  return size
+/** The text of a check is ASCII; a comma follows it. */
+function bytesOf({ item }: WaitingCheck): number {
+  return item.length + 1
 }

@@ -68,6 +68,16 @@ export function assertToken(where: string, token: unknown): void {
   if (!isBearerToken(token)) throw new TypeError(`${where}: option "token" must be a service token, like "msvc_…"`)
 }
 
+/** How many of what waits is sent at once: at most so many, and so many bytes, but one at least. */
+export function sizeOfBatch<T>(waiting: readonly T[], bytesOf: (one: T) => number, most: number, mostBytes: number): number {
+  let bytes = 0
+  const size = waiting.findIndex((one, i) => {
+    bytes += bytesOf(one)
+    return i === most || (bytes > mostBytes && i > 0)
+  })
+  return size < 0 ? waiting.length : size
+}
+
 /** An exchange under way, for one or for several who wait. It ends early when the last of them goes. */
 export class Call {
   #waiting: number
