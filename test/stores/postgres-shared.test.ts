@@ -1,7 +1,12 @@
 /** What holds between gateways on one database, at the store. */
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
+import { ownWriter } from '../../packages/gateway/src/audit/own-writer.js'
+import { completeConfig } from '../../packages/gateway/src/config.js'
+import { openAdminToken } from '../../packages/gateway/src/identity/admin-token.js'
 import type { StoreChange } from '../../packages/gateway/src/store/store.js'
 import { agent, append, checkpoint, errorOf, numbers, row } from '../contracts/store/spec.js'
 import { allowed, closeWorlds, openAuditWorld } from '../gateway/audit-world.js'
@@ -44,6 +49,34 @@ describe('gateways that start at the same time', () => {
     await expect(open(url, 'gateway-a')).rejects.toThrow(/^GATEWAY_ID: another gateway writes "gateway-a"/)
     await first.close()
     await open(url, 'gateway-a')
+  })
+
+  it('make one admin token between them, and the others say that theirs is void', async () => {
+    const url = await server.createDatabase()
+    const stores = await Promise.all(numbers(1, 5).map(() => open(url)))
+    const warned: string[] = []
+    const log = pino({ level: 'warn' }, { write: (line: string) => void warned.push(JSON.parse(line).msg) })
+    const shown: string[] = []
+    const dataDir = await folder()
+    const made = await Promise.all(
+      stores.map((store) => openAdminToken({ config: { dataDir }, store, log, onAdminToken: (token) => shown.push(token) })),
+    )
+    expect(made.filter((one) => one.made !== undefined)).toHaveLength(1)
+    expect(new Set(made.map(({ digest }) => digest)).size).toBe(1)
+    expect(shown.length - warned.length).toBe(1)
+    for (const text of warned) expect(text).toMatch(/the one that was shown here is void/)
+  })
+
+  it('keep the names that they made, each in its own folder', async () => {
+    const nameIn = async (dataDir: string, settings = {}) =>
+      ownWriter(completeConfig({ dataDir, databaseUrl: 'postgres://user@host/db', signingKeyFile: 'keys.json', ...settings }))
+    const [one, other] = [await folder(), await folder()]
+    const names = await Promise.all([nameIn(one), nameIn(one), nameIn(other), nameIn(other, { gatewayId: 'pod-1' })])
+    expect([names[1], names[3]]).toEqual([names[0], 'gateway-pod-1'])
+    expect(names[0]).toMatch(/^gateway-[0-9a-f]{12}$/)
+    expect(names[2]).not.toBe(names[0])
+    await writeFile(join(one, 'gateway-id'), 'two words')
+    await expect(nameIn(one)).rejects.toThrow(/^GATEWAY_ID: .*gateway-id holds no name/)
   })
 })
 

@@ -22,7 +22,7 @@ import type { Store } from './store.js'
 
 const EXAMPLE = 'postgres://user:password@host:5432/database'
 /** The oldest PostgreSQL that is still maintained and was tried. */
-const OLDEST = 140_000
+const OLDEST = 150_000
 /** A start waits so long for others that bring the schema up to date. */
 const MIGRATING: PoolLimits = { connections: 1, statementMs: 60_000, lockMs: 60_000 }
 const HOUR_MS = 3_600_000
@@ -130,7 +130,7 @@ async function assertUsable(pool: PostgresPool): Promise<void> {
       current_schema() as schema`,
   })
   const { version = 0, encoding = '', schema = null } = rows[0] ?? {}
-  if (version < OLDEST) throw new Error(`DATABASE_URL: PostgreSQL ${Math.floor(version / 10_000)} is too old: take 14 or later`)
+  if (version < OLDEST) throw new Error(`DATABASE_URL: PostgreSQL ${Math.floor(version / 10_000)} is too old: take 15 or later`)
   if (encoding !== 'UTF8') {
     throw new Error(`DATABASE_URL: the database is encoded in ${encoding}: make it with "create database … encoding 'UTF8'"`)
   }

@@ -17,6 +17,7 @@ export interface SessionOptions {
 const CLAIM_MS = 3000
 const RETRY_MS = 100
 const LONGEST_PAUSE_MS = 1000
+const QUERY_MS = 5000
 
 /** One gateway a chain, in one schema. A connection that is silently gone gives its claim up within half a minute. */
 const CLAIM = `select pg_try_advisory_lock(hashtextextended('meshguard writer ' || current_schema() || ' ' || $1, 0)) as claimed`
@@ -60,7 +61,7 @@ export class PostgresSession {
   }
 
   async #connect(): Promise<pg.Client> {
-    const client = new pg.Client(this.#options.config)
+    const client = new pg.Client({ ...this.#options.config, query_timeout: QUERY_MS })
     client.on('error', (error) => this.#options.log.warn({ err: error }, 'the connection that listens for changes broke'))
     try {
       await client.connect()
@@ -83,14 +84,19 @@ export class PostgresSession {
   }
 
   async #reconnect(): Promise<void> {
-    for (let pauseMs = RETRY_MS; !this.#isClosed; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+    const client = await this.#connectAgain()
+    if (client === undefined) return
+    this.#options.onNews()
+    // Ended, it is made again like one that broke by itself.
+    await this.#claimAgain(client).catch(() => client.end().catch(() => undefined))
+  }
+
+  async #connectAgain(): Promise<pg.Client | undefined> {
+    for (let pauseMs = RETRY_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
       await setTimeout(pauseMs, undefined, { ref: false })
-      if (this.#isClosed) return
+      if (this.#isClosed) return undefined
       try {
-        const client = await this.#connect()
-        this.#options.onNews()
-        await this.#claimAgain(client)
-        return
+        return await this.#connect()
       } catch (error) {
         this.#options.log.debug({ err: error }, 'not connected to the database again yet')
       }
