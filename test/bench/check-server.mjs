@@ -1,10 +1,12 @@
 /**
  * One server of the gateway's benchmarks: `node` and `hono` answer a constant, `exchange` answers checks without deciding anything,
- * `gateway` is the real one with a durable audit log and 1 000 rules, `kilobyte` an upstream of proxies, and `pipe` the least that
- * a proxy can be. Tells its parent where it listens and with which tokens, and, when asked, the CPU time and memory it has used.
+ * `gateway` is the real one with a durable audit log and 1 000 rules, `kilobyte` and `megabytes` upstreams of proxies, and `pipe`
+ * the least that a proxy can be. Tells its parent where it listens and with which tokens, and, when asked, the CPU time and memory
+ * it has used; run with `--expose-gc`, the memory after a full collection.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { policiesOf } from './workload.mjs'
@@ -54,17 +56,31 @@ const servers = {
     const headers = { ...JSON_TYPE, 'content-length': body.length }
     return { url: await listening(createServer((_request, response) => response.writeHead(200, headers).end(body))) }
   },
+  /** Answers 10 MB to a GET, and takes whatever a POST brings. */
+  async megabytes() {
+    const body = Buffer.alloc(10_000_000, 'x')
+    const server = createServer((request, response) => {
+      if (request.method === 'GET') response.writeHead(200, { 'content-length': body.length }).end(body)
+      else request.resume().on('end', () => response.writeHead(200, JSON_TYPE).end('{}'))
+    })
+    return { url: await listening(server) }
+  },
   async pipe() {
-    const { Pool } = await import('undici')
+    const { Pool } = createRequire(import.meta.resolve('@meshguard/gateway'))('undici')
     const pool = new Pool(proxyTarget)
-    const pipe = ({ url, method, rawHeaders }, response) => {
+    const pipe = (request, response) => {
+      const { url, method, rawHeaders } = request
       const headers = rawHeaders.filter((_, i) => !/^(host|connection)$/i.test(rawHeaders[i - (i % 2)]))
       pool.dispatch(
-        { path: url, method, headers },
+        { path: url, method, headers, body: method === 'GET' ? null : request },
         {
           onRequestStart() {},
           onResponseStart: (_controller, status, received) => response.writeHead(status, received),
-          onResponseData: (_controller, chunk) => response.write(chunk),
+          onResponseData(controller, chunk) {
+            if (response.write(chunk)) return
+            controller.pause()
+            response.once('drain', () => controller.resume())
+          },
           onResponseEnd: () => response.end(),
           onResponseError: () => response.destroy(),
         },
@@ -77,7 +93,7 @@ const servers = {
     const folder = mkdtempSync(join(tmpdir(), 'meshguard-bench-'))
     process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
     const policies = [
-      { name: 'bench', rules: [{ effect: 'allow', actions: ['read:bench', 'read:things'] }] },
+      { name: 'bench', rules: [{ effect: 'allow', actions: ['read:bench', 'read:bench/*', 'read:things', 'write:things'] }] },
       ...policiesOf(1000, false),
     ]
     const gateway = await createGateway({
@@ -110,6 +126,9 @@ function itemOf({ action, traceId }) {
 process.send(await servers[kind]())
 process.on('message', () => {
   const { user, system } = process.cpuUsage()
-  process.send({ cpuUs: user + system, rss: process.memoryUsage.rss() })
+  globalThis.gc?.()
+  const { rss, heapUsed, external } = process.memoryUsage()
+  const peak = process.resourceUsage().maxRSS * 1024
+  process.send({ cpuUs: user + system, rss, peak, heapUsed, external })
 })
 process.on('disconnect', () => process.exit(0))

@@ -1,18 +1,23 @@
 /**
- * The gateway's proxy, with authentication, decision and durable audit, beside a bare undici dispatch pipe: an answer of 1 KB, 50
- * connections, rounds interleaved. And what many checks leave in memory.
+ * The gateway's proxy, with authentication, decision and audit, beside a bare undici dispatch pipe: answers of 1 KB on 50
+ * connections, and bodies of 10 MB either way on 4. Rounds are interleaved.
  */
 import { execFile, fork } from 'node:child_process'
 import { promisify } from 'node:util'
+import { medianOf, ratioOf, rounded } from './figures.mjs'
 
 const run = promisify(execFile)
 const here = (name) => new URL(name, import.meta.url).pathname
-const KINDS = ['pipe', 'async', 'proxy']
-/** How often memory is looked at, after each of as many stretches of load. */
-const STRETCHES = 6
-
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1]
-const rounded = (value) => Number(value.toFixed(3))
+const KINDS = ['pipe', 'async', 'durable']
+const PATH = '/proxy/things/1'
+/** What is moved, by which load: connections and bytes of the request's body. */
+const MOVES = {
+  kilobyte: [{ name: '1 KB', connections: 50, body: 0 }],
+  megabytes: [
+    { name: '10 MB answers', connections: 4, body: 0 },
+    { name: '10 MB requests', connections: 4, body: 10_000_000 },
+  ],
+}
 
 /**
  * @param onTwoCores Whether the proxies are pinned to the first core, the upstream and the load to the second.
@@ -32,55 +37,63 @@ export async function benchProxy({ rounds, seconds, onTwoCores, say }) {
     }
     return next().then((at) => ({ ...at, usage, stop: () => child.disconnect() }))
   }
-  const load = async ({ url, token = 'none' }, path, duration) => {
-    const command = [process.execPath, here('check-load.mjs'), url, token, String(duration), path, '50']
+  const load = async ({ url, token = 'none' }, { connections, body }, duration) => {
+    const args = [here('check-load.mjs'), url, token, duration, PATH, connections, body]
+    const command = [process.execPath, ...args.map(String)]
     const [file, ...rest] = onTwoCores ? ['taskset', '-c', '1', ...command] : command
     const sample = JSON.parse((await run(file, rest)).stdout)
     if (sample.refused > 0) throw new Error(`${url} refused ${sample.refused} requests`)
     return sample
   }
-  return { proxy: await benchPipes(), memory: await benchMemory() }
+  const rows = []
+  for (const upstream of Object.keys(MOVES)) rows.push(...(await benchUpstream(upstream)))
+  console.table(rows)
+  return rows
 
-  async function benchPipes() {
-    const upstream = await start('1', ['kilobyte'])
-    const cases = []
-    for (const kind of KINDS) {
-      const args = kind === 'pipe' ? ['pipe', upstream.url] : ['gateway', upstream.url, kind === 'async' ? 'async' : 'durable']
-      cases.push({ kind, samples: [], ...(await start('0', args)) })
+  async function benchUpstream(kind) {
+    const upstream = await start('1', [kind])
+    const proxies = []
+    for (const one of KINDS) {
+      const args = one === 'pipe' ? ['pipe', upstream.url] : ['gateway', upstream.url, one]
+      proxies.push({ kind: one, ...(await start('0', args)) })
     }
-    for (const one of cases) await load(one, '/proxy/things/1', 2)
-    for (let round = 0; round < rounds; round++) {
-      for (const one of cases) {
-        const before = await one.usage()
-        const sample = await load(one, '/proxy/things/1', seconds)
-        const cpuUs = ((await one.usage()).cpuUs - before.cpuUs) / sample.answered
-        one.samples.push({ ...sample, cpuUs })
-      }
-      say(`proxy: round ${round + 1} of ${rounds}`)
-    }
-    for (const { stop } of [...cases, upstream]) stop()
-    const rows = cases.map(({ kind, samples }) => {
-      const [perSecond, p50, p99, cpuUs] = ['perSecond', 'p50', 'p99', 'cpuUs'].map((key) =>
-        rounded(median(samples.map((sample) => sample[key]))),
-      )
-      const ofPipe = rounded(median(samples.map((sample, round) => sample.perSecond / cases[0].samples[round].perSecond)))
-      return { proxy: kind, perSecond: Math.round(perSecond), p50, p99, cpuUs, ofPipe }
-    })
-    console.table(rows)
-    return rows
+    const measured = []
+    for (const move of MOVES[kind]) measured.push(...(await benchMove(proxies, move)))
+    for (const { stop } of [...proxies, upstream]) stop()
+    return measured
   }
 
-  /** The resident memory of a gateway, in MB, after so many checks. */
-  async function benchMemory() {
-    const gateway = await start('0', ['gateway'])
-    const rows = []
-    let checks = 0
-    for (let stretch = 0; stretch < STRETCHES; stretch++) {
-      checks += (await load(gateway, '/proxy/check', 2 * seconds)).answered
-      rows.push({ checks, rssMB: Math.round((await gateway.usage()).rss / 1e6) })
+  async function benchMove(proxies, move) {
+    const cases = proxies.map((proxy) => ({ proxy, samples: [] }))
+    for (const { proxy } of cases) await load(proxy, move, 2)
+    for (let round = 0; round < rounds; round++) {
+      for (const { proxy, samples } of cases) {
+        const before = await proxy.usage()
+        const sample = await load(proxy, move, seconds)
+        const after = await proxy.usage()
+        const cpuUs = (after.cpuUs - before.cpuUs) / sample.answered
+        samples.push({ ...sample, cpuUs, rssMB: before.rss / 1e6, peakMB: after.peak / 1e6 })
+      }
+      say(`proxy: ${move.name}, round ${round + 1} of ${rounds}`)
     }
-    gateway.stop()
-    console.table(rows)
-    return rows
+    return cases.map(({ proxy, samples }) => {
+      const [perSecond, p50, p99, cpuUs] = ['perSecond', 'p50', 'p99', 'cpuUs'].map((key) => medianOf(samples, key))
+      const { median: ofPipe, spread } = ratioOf(samples, cases[0].samples, 'perSecond')
+      // What it had before, and the most that it has had since it began.
+      const rssMB = Math.round(samples[0].rssMB)
+      const peakMB = Math.round(samples.at(-1).peakMB)
+      return {
+        moved: move.name,
+        proxy: proxy.kind,
+        perSecond: rounded(perSecond),
+        p50,
+        p99,
+        cpuUs,
+        ofPipe,
+        spread,
+        rssMB,
+        peakMB,
+      }
+    })
   }
 }

@@ -8,7 +8,8 @@
  *   npm run bench -- check            checks over HTTP: fromGateway beside undici, /proxy/check beside constant answers
  *   npm run bench -- bundle           decisions by signed bundles beside fromPolicies, applying large ones, and shipping
  *   npm run bench -- postgres         checks over HTTP with PostgreSQL beside SQLite, and with three gateways on one database
- *   npm run bench -- proxy            the gateway's proxy beside a bare undici pipe, and memory over many checks
+ *   npm run bench -- proxy            the gateway's proxy beside a bare undici pipe: 1 KB, and 10 MB either way
+ *   npm run bench -- memory           the gateway's memory over a million checks, or as many as are named
  *
  * MESHGUARD_ROUNDS (default 5) and MESHGUARD_PAIRS (default 15) set how often, MESHGUARD_SECONDS (default 3) how long a pair's
  * half takes.
@@ -19,6 +20,7 @@ import { cpus } from 'node:os'
 import { promisify } from 'node:util'
 import { benchBundle } from './bundle.mjs'
 import { benchCheck } from './check.mjs'
+import { benchMemory } from './memory.mjs'
 import { benchPostgres } from './postgres.mjs'
 import { benchProxy } from './proxy.mjs'
 
@@ -175,6 +177,10 @@ if (name === 'all' || name === 'check') {
 if (name === 'all' || name === 'bundle') results.bundle = await benchBundle({ rounds: ROUNDS, say })
 if (name === 'all' || name === 'proxy') {
   results.proxy = await benchProxy({ rounds: ROUNDS, seconds: Number(SECONDS), onTwoCores: ON_TWO_CORES, say })
+}
+if (name === 'all' || name === 'memory') {
+  const total = name === 'memory' && only !== undefined ? Number(only) : 1_000_000
+  results.memory = await benchMemory({ total, onTwoCores: ON_TWO_CORES, say })
 }
 if (name === 'all' || name === 'postgres') {
   results.postgres = await benchPostgres({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
