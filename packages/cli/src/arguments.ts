@@ -12,6 +12,16 @@ export function wholeNumber(least: number): (text: string) => number {
   }
 }
 
+const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** How long: `30s`, `5m`, `6h`, `1d`. */
+export function milliseconds(text: string): number {
+  const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
+  const ms = Number(count) * (UNIT_MS[unit] ?? Number.NaN)
+  if (ms > 0) return ms
+  throw new InvalidArgumentError('Expected a time like 30s, 5m, 6h or 1d.')
+}
+
 /** `sales,production`. */
 export function list(text: string): string[] {
   return text
@@ -32,12 +42,10 @@ export function jsonObject(text: string): Record<string, unknown> {
   throw new InvalidArgumentError('Expected a JSON object, like \'{"amount": 100}\'.')
 }
 
-const AGO_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-
 /** A date, or how long ago: `2026-01-31`, `2026-01-31T09:00:00Z`, `24h`. */
 export function moment(text: string): Date {
   const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? []
-  const date = count === undefined ? dateOf(text) : new Date(Date.now() - Number(count) * (AGO_MS[unit] ?? Number.NaN))
+  const date = count === undefined ? dateOf(text) : new Date(Date.now() - Number(count) * (UNIT_MS[unit] ?? Number.NaN))
   if (date !== undefined && !Number.isNaN(date.getTime())) return date
   throw new InvalidArgumentError('Expected a date like 2026-01-31 or 2026-01-31T09:00:00Z, or how long ago, like 24h.')
 }

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { addAgent } from './commands/agent.js'
 import { addAudit } from './commands/audit.js'
+import { addBundle } from './commands/bundle.js'
 import { addDelegation } from './commands/delegation.js'
+import { addGuardian } from './commands/guardian.js'
 import { addPolicy } from './commands/policy.js'
 import { addServe } from './commands/serve.js'
 import { addStatus } from './commands/status.js'
@@ -16,6 +18,7 @@ Environment:
   MESHGUARD_GATEWAY_URL   where the gateway is (default: ${DEFAULT_GATEWAY})
   MESHGUARD_ADMIN_TOKEN   the admin token; better than --admin-token, which others on this machine can see.
                           Without either, .meshguard/admin-token is sent to the default gateway
+  MESHGUARD_SERVICE_TOKEN a service token, for bundle pull and guardian
   NO_COLOR, FORCE_COLOR   never or always colour what is printed
 
 Exit codes:
@@ -37,7 +40,8 @@ export function createProgram(run: Run): Command {
     .showHelpAfterError('See: meshguard --help')
     .exitOverride()
     .addHelpText('after', HELP)
-  for (const add of [addServe, addStatus, addAgent, addPolicy, addAudit, addToken, addDelegation]) add(program, run)
+  for (const add of [addServe, addStatus, addAgent, addPolicy, addAudit, addToken, addDelegation, addBundle, addGuardian])
+    add(program, run)
   return program
 }
 

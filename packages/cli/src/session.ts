@@ -97,3 +97,11 @@ function keptToken({ gateway }: GlobalOptions): string | undefined {
     throw new CliError(`${file} cannot be read (${systemCode(error) ?? error}). Set MESHGUARD_ADMIN_TOKEN instead`)
   }
 }
+
+/** Resolves when a run is to end. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

@@ -1,9 +1,10 @@
 import { UnavailableError, ValidationError } from '@meshguard/core'
 import type { Gateway, GatewayConfig, Listening } from '@meshguard/gateway'
 import type { Command } from 'commander'
-import { CliError, EXIT, systemCode } from '../errors.js'
+import { CliError, EXIT } from '../errors.js'
+import { failToListen } from '../listen-error.js'
 import { print, printFields, printJsonLine } from '../output.js'
-import type { Run } from '../session.js'
+import { aborted, type Run } from '../session.js'
 
 /** The flags, and the variables of the environment that they go over. */
 const VARIABLES = {
@@ -77,25 +78,13 @@ function dashed(flag: string): string {
   return `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 }
 
-async function listen(gateway: Gateway, { port, host }: GatewayConfig): Promise<Listening> {
-  try {
-    return await gateway.listen()
-  } catch (error) {
-    const code = systemCode(error)
-    if (code === 'EADDRINUSE')
-      throw new CliError(
-        `Port ${port} is taken. Choose another: meshguard serve --port ${port === 65_535 ? port - 1 : port + 1}`,
-      )
-    if (code === 'EACCES') throw new CliError(`Port ${port} may not be used by this user. Choose one above 1023: --port 3100`)
-    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
-      throw new CliError(`${host} is no address of this machine. Choose another: --host`)
-    throw error
-  }
+function listen(gateway: Gateway, { port, host }: GatewayConfig): Promise<Listening> {
+  return gateway.listen().catch((error: unknown) => failToListen(error, 'meshguard serve', port, host, 3100))
 }
 
 function sayStarted({ url }: Listening, config: GatewayConfig, json: boolean): void {
   const { mode, policiesDir, databaseUrl, proxy } = config
-  const database = databaseUrl.replace(/^(postgres(?:ql)?:\/\/)[^@/]*@/, '$1…@').replace(/\?.*$/s, '')
+  const database = databaseUrl.replace(/^(postgres(?:ql)?:\/\/)[^/]*@/, '$1…@').replace(/\?.*$/s, '')
   if (json) {
     printJsonLine({ url, mode, policies: policiesDir, database, proxyTarget: proxy.target })
     return
@@ -108,11 +97,4 @@ function sayStarted({ url }: Listening, config: GatewayConfig, json: boolean): v
     '  proxy': proxy.target === undefined ? 'none; see --proxy-target' : `${url}/proxy/ leads to ${proxy.target}`,
   })
   print('Ctrl-C stops it.')
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

@@ -1,0 +1,88 @@
+import { readFile } from 'node:fs/promises'
+import { ConnectionError } from '@meshguard/client'
+import type { BundleKeys } from '@meshguard/core/bundle'
+import { CliError, systemCode } from './errors.js'
+import { requestOf } from './gateway-request.js'
+import { unreadable } from './service-token.js'
+import { openWholeFile } from './whole-file.js'
+
+/** Of commands that verify bundles. */
+export interface KeyOptions {
+  readonly publicKey?: string | undefined
+}
+
+/** What is said of `--public-key`. */
+export const PUBLIC_KEY_HELP =
+  'the public key that bundles are signed with, as PEM, JWK or JWK Set (default: those that the gateway publishes)'
+
+/**
+ * The keys that bundles are verified with: those of a file, or those that the gateway publishes. The latter are as good as the way
+ * to the gateway is: `https`, or a network of one's own.
+ *
+ * @throws CliError for a file that holds no public key.
+ */
+export async function bundleKeysOf({ publicKey }: KeyOptions, gatewayUrl: string): Promise<BundleKeys> {
+  if (publicKey !== undefined) return keysIn(publicKey)
+  return { jwks: `${gatewayUrl.replace(/\/+$/, '')}${KEY_SET}` }
+}
+
+const KEY_SET = '/.well-known/jwks.json'
+
+/**
+ * As {@link bundleKeysOf}, with a copy of what the gateway publishes in a file of mode 0600: those are the keys while the gateway
+ * cannot be reached, until the next start.
+ *
+ * @throws CliError as `bundleKeysOf`, for a copy that cannot be written, and for one that is none.
+ */
+export async function keptKeysOf(
+  options: KeyOptions,
+  gatewayUrl: string,
+  copy: string,
+  signal: AbortSignal,
+): Promise<BundleKeys> {
+  const keys = await bundleKeysOf(options, gatewayUrl)
+  if (options.publicKey !== undefined) return keys
+  try {
+    const response = await requestOf(gatewayUrl, KEY_SET, signal)
+    if (response.status === 200) await keep(copy, await response.text())
+    return keys
+  } catch (error) {
+    if (!(error instanceof ConnectionError)) throw error
+  }
+  const kept = await readFile(copy, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw unreadable(copy, error)
+    return undefined
+  })
+  return kept === undefined ? keys : keysIn(copy)
+}
+
+async function keep(file: string, text: string): Promise<void> {
+  const whole = await openWholeFile(file, { replace: true })
+  try {
+    await whole.handle.write(text)
+  } catch (error) {
+    await whole.discard()
+    throw error
+  }
+  await whole.commit()
+}
+
+async function keysIn(file: string): Promise<BundleKeys> {
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    throw unreadable(file, error)
+  })
+  if (text.trimStart().startsWith('-----BEGIN PUBLIC KEY-----')) return { publicKeys: [text.trim()] }
+  const value = jsonOf(text)
+  if (Array.isArray(value?.['keys'])) return { jwks: value as never }
+  if (typeof value?.['kty'] === 'string') return { publicKeys: [value as never] }
+  throw new CliError(`${file} holds no public key: expected PEM ("-----BEGIN PUBLIC KEY-----"), a JWK or a JWK Set`)
+}
+
+function jsonOf(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}

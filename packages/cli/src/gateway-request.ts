@@ -1,0 +1,28 @@
+import { ConnectionError } from '@meshguard/client'
+import { CliError } from './errors.js'
+
+const TIMEOUT_MS = 15_000
+
+/**
+ * Asks the gateway for something that is no JSON of its API.
+ *
+ * @param path `/v1/bundle`.
+ * @throws CliError for a bad URL and a redirect, ConnectionError.
+ */
+export async function requestOf(gatewayUrl: string, path: string, signal: AbortSignal, token?: string): Promise<Response> {
+  const url = URL.canParse(gatewayUrl) ? new URL(gatewayUrl) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '' || url.hash !== '') {
+    throw new CliError('--gateway or MESHGUARD_GATEWAY_URL must be the URL of a gateway, like http://127.0.0.1:3100')
+  }
+  const address = url.origin + url.pathname.replace(/\/+$/, '') + path
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const within = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
+  try {
+    const response = await fetch(address, { headers, redirect: 'manual', signal: within })
+    if (response.status < 300 || response.status >= 400) return response
+    throw new CliError(`${address} leads somewhere else (${response.status}): give --gateway the URL that it leads to`)
+  } catch (error) {
+    if (error instanceof CliError) throw error
+    throw new ConnectionError('The gateway cannot be reached', { cause: error })
+  }
+}
