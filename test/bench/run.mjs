@@ -8,6 +8,7 @@
  *   npm run bench -- check            checks over HTTP: fromGateway beside undici, /proxy/check beside constant answers
  *   npm run bench -- bundle           decisions by signed bundles beside fromPolicies, applying large ones, and shipping
  *   npm run bench -- postgres         checks over HTTP with PostgreSQL beside SQLite, and with three gateways on one database
+ *   npm run bench -- guards           a thousand guards on one gateway: a policy change, and what polls cost
  *   npm run bench -- proxy            the gateway's proxy beside a bare undici pipe: 1 KB, and 10 MB either way
  *   npm run bench -- memory           the gateway's memory over a million checks, or as many as are named
  *
@@ -20,6 +21,7 @@ import { cpus } from 'node:os'
 import { promisify } from 'node:util'
 import { benchBundle } from './bundle.mjs'
 import { benchCheck } from './check.mjs'
+import { benchGuards } from './guards.mjs'
 import { benchMemory } from './memory.mjs'
 import { benchPostgres } from './postgres.mjs'
 import { benchProxy } from './proxy.mjs'
@@ -175,6 +177,9 @@ if (name === 'all' || name === 'check') {
   results.check = await benchCheck({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
 }
 if (name === 'all' || name === 'bundle') results.bundle = await benchBundle({ rounds: ROUNDS, say })
+if (name === 'all' || name === 'guards') {
+  results.guards = await benchGuards({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
+}
 if (name === 'all' || name === 'proxy') {
   results.proxy = await benchProxy({ rounds: ROUNDS, seconds: Number(SECONDS), onTwoCores: ON_TWO_CORES, say })
 }
