@@ -164,19 +164,21 @@ describe('a server that stops', () => {
   )
 })
 
-/** A way to the server on which answers can be lost. */
-async function lossyWay(databaseUrl: string): Promise<{ url: string; loseAnswers(): void }> {
+/** A way to the server on which answers can be lost, or nothing passes any more. */
+async function lossyWay(databaseUrl: string): Promise<{ url: string; loseAnswers(): void; freeze(isFrozen: boolean): void }> {
   const target = new URL(databaseUrl)
   const sockets = new Set<Socket>()
   let isLosing = false
+  let isFrozen = false
   const proxy = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname)
     for (const socket of [client, upstream]) {
       sockets.add(socket)
       socket.on('error', () => socket.destroy())
     }
-    client.on('data', (bytes) => upstream.write(bytes))
+    client.on('data', (bytes) => isFrozen || upstream.write(bytes))
     upstream.on('data', (bytes) => {
+      if (isFrozen) return
       if (isLosing) client.destroy()
       else client.write(bytes)
     })
@@ -193,6 +195,9 @@ async function lossyWay(databaseUrl: string): Promise<{ url: string; loseAnswers
   url.port = String((proxy.address() as { port: number }).port)
   return {
     url: url.href,
+    freeze(frozen) {
+      isFrozen = frozen
+    },
     loseAnswers() {
       isLosing = true
       setTimeout(() => {
@@ -220,4 +225,30 @@ describe('a commit whose answer is lost', () => {
     await append(store, [row(4)])
     expect((await store.audit.scan('gateway', 0, 9)).map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4])
   })
+})
+
+describe('a server that does not answer any more', () => {
+  it('has everything refused in time, and nothing that is remembered counts, until it answers again', async () => {
+    const { url, freeze } = await lossyWay(await server.createDatabase())
+    const store = await open(url, 'gateway-a')
+    await append(store, [row(1)])
+    const told: unknown[] = []
+    store.changes?.subscribe((changes) => void told.push(changes))
+    freeze(true)
+    const refused = Promise.all(Object.values(everyMethod(store)).map((call) => errorOf(call())))
+    await expect.poll(() => told, { timeout: 10_000 }).toContain(undefined)
+    for (const { name } of await refused) expect(name).toBe('UnavailableError')
+    freeze(false)
+    await expect
+      .poll(
+        () =>
+          store.ping().then(
+            () => true,
+            () => false,
+          ),
+        { timeout: 15_000 },
+      )
+      .toBe(true)
+    await append(store, [row(2)])
+  }, 60_000)
 })
