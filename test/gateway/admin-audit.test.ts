@@ -78,6 +78,15 @@ describe('the audit log', () => {
     const { entries } = await json(await world.admin('GET', `/admin/audit/traces/${encodeURIComponent(traceId)}`))
     expect((entries as Body[]).map(({ action }) => action)).toEqual(['read:1', 'read:2', 'read:3'])
     expect(await json(await world.admin('GET', '/admin/audit/traces/nobody-knows'))).toEqual({ entries: [] })
+    const path = `/admin/audit/traces/${encodeURIComponent(traceId)}?limit=2`
+    const first = await json(await world.admin('GET', path))
+    const cursor = encodeURIComponent(first['nextCursor'] as string)
+    const rest = await json(await world.admin('GET', `${path}&cursor=${cursor}`))
+    expect([first, rest].map((page) => (page['entries'] as Body[]).map(({ action }) => action))).toEqual([
+      ['read:1', 'read:2'],
+      ['read:3'],
+    ])
+    expect(rest['nextCursor']).toBeUndefined()
   })
 
   it('counts decisions, and not what operators do', async () => {

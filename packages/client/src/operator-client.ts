@@ -167,9 +167,9 @@ export abstract class OperatorClient {
     return inPages(this.gateway, '/admin/audit', 'entries', { limit: 50, ...query }, options)
   }
 
-  /** The entries of one trace. */
+  /** All entries of one trace, the oldest first. */
   async getTrace(traceId: string, options: CallOptions = {}): Promise<AuditEntry[]> {
-    return listIn(await this.gateway.operate('GET', `/admin/audit/traces/${segment('trace ID', traceId)}`, options), 'entries')
+    return inPages(this.gateway, `/admin/audit/traces/${segment('trace ID', traceId)}`, 'entries', {}, options)
   }
 
   /** How much was allowed and denied in a period: `1h`, `24h` (the default), `7d`. */

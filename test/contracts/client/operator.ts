@@ -39,7 +39,7 @@ export const calls: readonly (readonly [string, (operator: MeshGuardClient) => P
     (o) => o.getAuditLog({ decision: 'deny', from: new Date(0) }),
     'GET /admin/audit?decision=deny&from=1970-01-01T00%3A00%3A00.000Z&limit=50',
   ],
-  ['getTrace', (o) => o.getTrace('trace-of-a-call'), 'GET /admin/audit/traces/trace-of-a-call'],
+  ['getTrace', (o) => o.getTrace('trace-of-a-call'), 'GET /admin/audit/traces/trace-of-a-call?limit=1000'],
   ['getAuditStats', (o) => o.getAuditStats({ period: '7d' }), 'GET /admin/audit/stats?period=7d'],
   [
     'exportAudit',

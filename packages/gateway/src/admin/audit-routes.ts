@@ -3,13 +3,22 @@ import { tooLarge } from '../http/errors.js'
 import { readJson } from '../http/read-json.js'
 import type { GatewayEnv, Services } from '../services.js'
 import { exportAudit } from './audit-export.js'
-import { auditExportQuery, auditPeriod, auditQuery, auditStatsQuery, auditStreamQuery, shipment } from './audit-schemas.js'
+import {
+  auditExportQuery,
+  auditPeriod,
+  auditQuery,
+  auditStatsQuery,
+  auditStreamQuery,
+  auditTraceQuery,
+  shipment,
+} from './audit-schemas.js'
 import { streamAudit } from './audit-stream.js'
 import { operatorOf, serviceWith } from './authenticate.js'
 import { traceId } from './common-schemas.js'
 import { invalid, readQueryWith, readWith } from './read-request.js'
 
 const MAX_SHIPPED = 1000
+const MAX_TRACE = 1000
 const MAX_SHIPMENT = 1024 * 1024
 
 /** The audit log, to be read. */
@@ -30,8 +39,9 @@ export function auditReadRoutes(services: Services): Hono<GatewayEnv> {
 
   routes.get('/traces/:traceId', async (c) => {
     const asked = readWith(traceId, c.req.param('traceId'))
-    const { items } = await audit.query({ traceId: asked, order: 'oldest', limit: 1000 })
-    return c.json({ entries: items })
+    const { limit = MAX_TRACE, cursor } = readQueryWith(c, auditTraceQuery)
+    const { items, nextCursor } = await audit.query({ traceId: asked, order: 'oldest', limit, cursor })
+    return c.json({ entries: items, nextCursor })
   })
 
   routes.get('/export', async (c) => exportAudit(services, readQueryWith(c, auditExportQuery)))

@@ -22,6 +22,9 @@ const period = {
 /** `GET /admin/audit` */
 export const auditQuery = z.strictObject({ ...filter, ...period, limit: limit.optional(), cursor: opaque.optional() })
 
+/** `GET /admin/audit/traces/:traceId` */
+export const auditTraceQuery = z.strictObject({ limit: limit.optional(), cursor: opaque.optional() })
+
 /** `GET /admin/audit/stream` */
 export const auditStreamQuery = z.strictObject(filter)
 
@@ -71,8 +74,6 @@ export const auditEntry = z
 export const auditPage = z
   .strictObject({ entries: z.array(auditEntry), nextCursor: z.string().optional() })
   .meta({ id: 'AuditPage' })
-
-export const auditTrace = z.strictObject({ entries: z.array(auditEntry) }).meta({ id: 'AuditTrace' })
 
 export const auditStats = z
   .strictObject({

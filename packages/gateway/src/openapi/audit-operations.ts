@@ -30,8 +30,9 @@ export const AUDIT_OPERATIONS: readonly Operation[] = [
     method: 'get',
     path: '/admin/audit/traces/{traceId}',
     id: 'auditTrace',
-    summary: 'The entries of one trace, oldest first, at most 1000',
-    answers: { 200: { description: 'The entries; none for a trace that nobody knows.', schema: audit.auditTrace } },
+    summary: 'The entries of one trace, oldest first, in pages of at most 1000',
+    query: audit.auditTraceQuery,
+    answers: { 200: { description: 'The entries; none for a trace that nobody knows.', schema: audit.auditPage } },
   },
   {
     ...ofAudit,
