@@ -1,4 +1,7 @@
+import { createPolicies, fromPolicies } from '@meshguard/core'
+import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { policiesInSmallLetters, smallLetters } from '../../packages/gateway/src/decide/small-letters.js'
 import { startGateway, type World, type WorldOptions } from './gateway-world.js'
 import { startUpstream, type Upstream } from './upstream.js'
 
@@ -110,5 +113,43 @@ describe('A path in capitals', () => {
       const answer = await own.fetch('/proxy/userprofiles', { headers })
       expect([answer.status, await answer.json()]).toMatchObject([403, { policy: 'not-today', message: 'Not today' }])
     })
+  })
+})
+
+describe('Policies in small letters', () => {
+  const agent = { id: 'agent-1', trustTier: 'verified', tags: [] } as const
+  const deciding = (rules: readonly object[]) => {
+    const set = createPolicies([{ name: 'own', rules: rules as never }])
+    const small = policiesInSmallLetters({ current: () => set })
+    const { decide } = fromPolicies(small)
+    return {
+      set,
+      small,
+      codeOf: (action: string) => (decide({ action, agent, traceId: 'trace-0001' }) as { code: string }).code,
+    }
+  }
+
+  test('are the set itself where nothing in it has capitals, and are made once', () => {
+    const plain = deciding([{ effect: 'allow', actions: ['read:*'] }])
+    expect(plain.small.current()).toBe(plain.set)
+    const mixed = deciding([{ effect: 'deny', actions: ['read:A'] }])
+    expect(mixed.small.current()).not.toBe(mixed.set)
+    expect(mixed.small.current()).toBe(mixed.small.current())
+  })
+
+  test('deny every spelling of what a first rule denies, and nothing that no rule denies in any', () => {
+    const word = fc.string({ unit: fc.constantFrom(...'abAB/'), minLength: 1, maxLength: 6 })
+    fc.assert(
+      fc.property(word, word, fc.boolean(), (denied, asked, open) => {
+        const pattern = `read:${denied}${open ? '*' : ''}`
+        const { codeOf } = deciding([
+          { effect: 'deny', actions: [pattern] },
+          { effect: 'allow', actions: ['*'] },
+        ])
+        const [of, what] = [denied.toLowerCase(), asked.toLowerCase()]
+        const isDenied = open ? what.startsWith(of) : what === of
+        expect(codeOf(smallLetters(`read:${asked}`))).toBe(isDenied ? 'denied' : 'allowed')
+      }),
+    )
   })
 })
