@@ -2,12 +2,9 @@
  * The gateway's proxy, with authentication, decision and audit, beside a bare undici dispatch pipe: answers of 1 KB on 50
  * connections, and bodies of 10 MB either way on 4. Rounds are interleaved.
  */
-import { execFile, fork } from 'node:child_process'
-import { promisify } from 'node:util'
 import { medianOf, ratioOf, rounded } from './figures.mjs'
+import { processes } from './processes.mjs'
 
-const run = promisify(execFile)
-const here = (name) => new URL(name, import.meta.url).pathname
 const KINDS = ['pipe', 'async', 'durable']
 const PATH = '/proxy/things/1'
 /** What is moved, by which load: connections and bytes of the request's body. */
@@ -23,25 +20,9 @@ const MOVES = {
  * @param onTwoCores Whether the proxies are pinned to the first core, the upstream and the load to the second.
  */
 export async function benchProxy({ rounds, seconds, onTwoCores, say }) {
-  const pinnedTo = (core) => (onTwoCores ? { execPath: 'taskset', execArgv: ['-c', core, process.execPath] } : {})
-  const start = (core, args) => {
-    const child = fork(here('check-server.mjs'), args, pinnedTo(core))
-    const next = () =>
-      new Promise((resolve, reject) => {
-        child.once('message', resolve)
-        child.once('exit', () => reject(new Error(`The ${args[0]} server ended`)))
-      })
-    const usage = () => {
-      child.send('usage')
-      return next()
-    }
-    return next().then((at) => ({ ...at, usage, stop: () => child.disconnect() }))
-  }
-  const load = async ({ url, token = 'none' }, { connections, body }, duration) => {
-    const args = [here('check-load.mjs'), url, token, duration, PATH, connections, body]
-    const command = [process.execPath, ...args.map(String)]
-    const [file, ...rest] = onTwoCores ? ['taskset', '-c', '1', ...command] : command
-    const sample = JSON.parse((await run(file, rest)).stdout)
+  const { start, load } = processes(onTwoCores)
+  const loadOn = async ({ url, token = 'none' }, { connections, body }, duration) => {
+    const sample = await load('check-load.mjs', [url, token, duration, PATH, connections, body])
     if (sample.refused > 0) throw new Error(`${url} refused ${sample.refused} requests`)
     return sample
   }
@@ -65,11 +46,11 @@ export async function benchProxy({ rounds, seconds, onTwoCores, say }) {
 
   async function benchMove(proxies, move) {
     const cases = proxies.map((proxy) => ({ proxy, samples: [] }))
-    for (const { proxy } of cases) await load(proxy, move, 2)
+    for (const { proxy } of cases) await loadOn(proxy, move, 2)
     for (let round = 0; round < rounds; round++) {
       for (const { proxy, samples } of cases) {
         const before = await proxy.usage()
-        const sample = await load(proxy, move, seconds)
+        const sample = await loadOn(proxy, move, seconds)
         const after = await proxy.usage()
         const cpuUs = (after.cpuUs - before.cpuUs) / sample.answered
         samples.push({ ...sample, cpuUs, rssMB: before.rss / 1e6, peakMB: after.peak / 1e6 })
