@@ -1,9 +1,10 @@
 /**
  * The gateway of the guards' benchmark: so many rules, nothing else to do. Tells its parent where it listens and with which tokens
- * and, when asked, the CPU time it has used, the bytes that its sockets have sent, and how many bundles it has signed.
+ * and, when asked, the CPU time it has used, the bytes that its sockets have sent, how many bundles it has signed, and how large its
+ * database is.
  */
 import { subscribe } from 'node:diagnostics_channel'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createGateway } from '@meshguard/gateway'
@@ -32,7 +33,8 @@ const admin = async (method, path, body) => {
 }
 const many = Array.from({ length: rules }, (_, i) => ({ name: `r${i}`, effect: 'allow', actions: [`read:objects/${i}`] }))
 await admin('PUT', '/policies/many', { name: 'many', rules: many })
-const { token } = await admin('POST', '/tokens', { name: 'guards', scopes: ['bundle'] })
+const { token } = await admin('POST', '/tokens', { name: 'guards', scopes: ['bundle', 'audit:write'] })
+const { token: agentToken } = await admin('POST', '/agents', { name: 'agent' })
 
 process.on('message', async () => {
   const { user, system } = process.cpuUsage()
@@ -40,10 +42,12 @@ process.on('message', async () => {
   const signed = Number(/^meshguard_bundle_sign_seconds_count (\d+)$/m.exec(metrics)?.[1] ?? 0)
   const bundleBytes = Number(/^meshguard_bundle_bytes (\d+)$/m.exec(metrics)?.[1] ?? 0)
   const bytes = [...open].reduce((sum, socket) => sum + socket.bytesWritten, closedBytes)
-  process.send({ cpuMs: (user + system) / 1000, bytes, signed, bundleBytes })
+  const files = readdirSync(dataDir).filter((name) => name.startsWith('meshguard.db'))
+  const databaseBytes = files.reduce((sum, name) => sum + statSync(join(dataDir, name)).size, 0)
+  process.send({ cpuMs: (user + system) / 1000, bytes, signed, bundleBytes, databaseBytes })
 })
 process.on('disconnect', async () => {
   await gateway.close()
   rmSync(dataDir, { recursive: true })
 })
-process.send({ url, token, adminToken: ADMIN_TOKEN })
+process.send({ url, token, agentToken, adminToken: ADMIN_TOKEN })

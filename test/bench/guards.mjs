@@ -1,4 +1,7 @@
-/** Many guards on one gateway: what a policy change costs until the last one decides anew, and what a guard costs that has the bundle. */
+/**
+ * Many guards on one gateway: what a policy change costs until the last one decides anew, what a guard costs that has the bundle,
+ * what its decisions cost that are shipped, and how many a guardian answers.
+ */
 import { fork } from 'node:child_process'
 import autocannon from 'autocannon'
 
@@ -60,7 +63,87 @@ export async function benchGuards({ rounds, seconds, onTwoCores, say }) {
     say(`guards: ${guards} with ${rules} rules done`)
   }
   console.table(rows)
-  return rows
+  const gateway = start('0', 'guards-server.mjs', [1000])
+  const { url, token, agentToken } = await gateway.next()
+  const guardian = start('0', 'guards-guardian.mjs', [url, token])
+  const { url: guardianUrl } = await guardian.next()
+  const others = {
+    guardian: await enforce(guardian, guardianUrl, agentToken, Number(seconds)),
+    shipping: await ship(gateway, url, token, Number(seconds)),
+  }
+  for (const { child } of [guardian, gateway]) {
+    child.disconnect()
+    await new Promise((resolve) => child.once('exit', resolve))
+  }
+  console.table(others)
+  return { rows, ...others }
+}
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+/** What a guardian answers, with a token that it remembers and 1 000 rules. */
+async function enforce(guardian, url, token, duration) {
+  const body = JSON.stringify({ action: 'read:objects/7', resource: 'objects/7' })
+  const asked = { url: `${url}/enforce`, method: 'POST', headers: { ...JSON_TYPE, authorization: `Bearer ${token}` }, body }
+  await autocannon({ ...asked, connections: POLLS, duration: 1 })
+  const before = await guardian.ask('usage')
+  const result = await autocannon({ ...asked, connections: POLLS, duration })
+  const after = await guardian.ask('usage')
+  if (result.non2xx > 0 || result['2xx'] === 0) throw new Error(`${result.non2xx} questions were refused`)
+  return {
+    perSecond: Math.round(result['2xx'] / result.duration),
+    cpuUs: Number((((after.cpuMs - before.cpuMs) * 1000) / result['2xx']).toFixed(1)),
+    p50: result.latency.p50,
+    p99: result.latency.p99,
+  }
+}
+
+const BATCH = 1000
+const SHIPPERS = 4
+
+/** What the audit log takes that others have decided: batches as large as they may be, from four guards at a time. */
+async function ship(gateway, url, token, duration) {
+  let shipped = 0
+  let sentBytes = 0
+  const until = performance.now() + duration * 1000
+  const entryOf = () => ({
+    id: crypto.randomUUID(),
+    timestamp: new Date().toISOString(),
+    traceId: crypto.randomUUID(),
+    agentId: 'agent_5f0c2a526f7d4b579a530c2f',
+    agentName: 'scout',
+    trustTier: 'verified',
+    action: 'read:contacts',
+    resource: 'contacts/42',
+    decision: 'allow',
+    code: 'allowed',
+    policy: 'readers',
+    rule: 'allow read:*',
+    mode: 'enforce',
+    source: 'bundle',
+  })
+  const shipper = async () => {
+    while (performance.now() < until) {
+      const body = JSON.stringify({ entries: Array.from({ length: BATCH }, entryOf) })
+      const headers = { ...JSON_TYPE, authorization: `Bearer ${token}` }
+      const answer = await fetch(`${url}/v1/audit`, { method: 'POST', headers, body })
+      if (answer.status !== 202) throw new Error(`Entries were answered ${answer.status}: ${await answer.text()}`)
+      await answer.arrayBuffer()
+      shipped += BATCH
+      sentBytes += body.length
+    }
+  }
+  const before = await gateway.ask('usage')
+  const startedAt = performance.now()
+  await Promise.all(Array.from({ length: SHIPPERS }, shipper))
+  const tookMs = performance.now() - startedAt
+  const after = await gateway.ask('usage')
+  return {
+    perSecond: Math.round((shipped * 1000) / tookMs),
+    cpuUs: Number((((after.cpuMs - before.cpuMs) * 1000) / shipped).toFixed(1)),
+    sentBytes: Math.round(sentBytes / shipped),
+    keptBytes: Math.round((after.databaseBytes - before.databaseBytes) / shipped),
+  }
 }
 
 /** What asking for a bundle costs that one has already. */
