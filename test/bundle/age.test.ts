@@ -273,6 +273,24 @@ describe('A process that begins anew', () => {
   })
 })
 
+describe('A cache that hangs', () => {
+  const never = () => new Promise<never>(() => undefined)
+
+  it('holds nothing up for longer than loading may take', async () => {
+    await publisher.publish()
+    const source = start({ cache: { get: never, set: never }, timeoutMs: 100 })
+    expect(await outcome(source)).toBe('allowed')
+    await publisher.publish()
+    await source.refresh()
+    expect(source.bundle?.version).toBe(2)
+    expect(errors.map(({ message }) => message)).toEqual([
+      'The cached bundle is of no use: The cache: no answer in time',
+      'The bundle was not cached: The cache: no answer in time',
+      'The bundle was not cached: The cache: no answer in time',
+    ])
+  })
+})
+
 describe('The cache in a file', () => {
   it('is whole at any time, for its owner alone, and leaves nothing else behind', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'meshguard-bundle-'))

@@ -3,6 +3,7 @@
  *
  * @module
  */
+export { bundleSchema } from './bundle-schema.js'
 export {
   type BundleCache,
   cacheInCacheApi,
@@ -21,6 +22,5 @@ export type {
 export { BUNDLE_TYPE } from './document.js'
 export type { BundleKeys } from './keys.js'
 export type { BundleRequest, LoadBundle, LoadedBundle } from './load.js'
-export { bundleSchema } from './schema.js'
 export { type SignBundleOptions, signBundle } from './sign.js'
 export { type VerifiedBundle, type VerifyBundleOptions, verifyBundle } from './verify.js'

@@ -1,5 +1,6 @@
 import { printable } from '../audit-line.js'
 import { ConnectionError, MeshGuardError, messageOf, UnavailableError } from '../errors.js'
+import { beforeDeadline } from '../settle.js'
 import type { BundleCache } from './cache.js'
 import { badBundle } from './head.js'
 import type { FindKeys } from './keys.js'
@@ -178,6 +179,7 @@ export class BundleSync {
       if (this.#isLate(attempt)) return
       if (this.#isNewer(bundle, cached)) {
         this.#hold(bundle)
+        attempt.becomeReady()
         await this.#keep(jws)
       }
       this.#etag = etag
@@ -242,7 +244,7 @@ export class BundleSync {
     const { cache, find, minVersion } = this.#parts
     if (cache === undefined || this.#isCacheRead) return undefined
     try {
-      const jws = await cache.get()
+      const jws = await this.#inTime(cache.get())
       if (jws === undefined || jws === null) return undefined
       const bundle = await openBundle(jws, find, Date.now())
       if (bundle.version < minVersion) throw badBundle('it is older than minVersion')
@@ -257,10 +259,15 @@ export class BundleSync {
 
   async #keep(jws: string): Promise<void> {
     try {
-      await this.#parts.cache?.set(jws)
+      await this.#inTime(this.#parts.cache?.set(jws))
     } catch (error) {
       this.report(new UnavailableError(`The bundle was not cached: ${messageOf(error, 'it failed')}`, { cause: error }))
     }
+  }
+
+  /** A cache that hangs is one that fails. */
+  #inTime<T>(work: T | Promise<T>): Promise<T> {
+    return beforeDeadline(Promise.resolve(work), Date.now() + this.#parts.timeoutMs, 'The cache')
   }
 
   #succeeded(bundle: Bundle): void {
