@@ -6,6 +6,12 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { type Publisher, startPublisher } from './publisher.js'
 
 const agent = { id: 'agent_nova', trustTier: 'verified' }
+/** The part of Miniflare's KV that is used. */
+interface Kept {
+  get(key: string): Promise<string | null>
+  put(key: string, value: string): Promise<void>
+}
+
 let publisher: Publisher
 let workerd: Miniflare
 let script: string
@@ -53,16 +59,14 @@ it('decides by bundles, follows their changes, and begins from KV while the gate
   await expect.poll(ask, { timeout: 5000 }).toEqual({ code: 'unauthenticated', version: 2 })
   await publisher.publish()
   await expect.poll(ask, { timeout: 5000 }).toEqual({ code: 'allowed', version: 3 })
-  const kv = await workerd.getKVNamespace('BUNDLES')
+  const kv = (await workerd.getKVNamespace('BUNDLES')) as unknown as Kept
   await expect.poll(async () => (await kv.get('meshguard-bundle'))?.length).toBeGreaterThan(100)
   await publisher.close()
   for (let i = 0; i < 5; i++) expect(await ask()).toEqual({ code: 'allowed', version: 3 })
   await workerd.setOptions(options())
   url = await workerd.ready
-  await (await workerd.getKVNamespace('BUNDLES')).put(
-    'meshguard-bundle',
-    await publisher.signer.sign({ version: 9, policies: [] }),
-  )
+  const after = (await workerd.getKVNamespace('BUNDLES')) as unknown as Kept
+  await after.put('meshguard-bundle', await publisher.signer.sign({ version: 9, policies: [] }))
   expect(await ask()).toEqual({ code: 'no_match', version: 9 })
   await publisher.reopen()
 })
