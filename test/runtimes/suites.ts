@@ -2,9 +2,11 @@
 import { kit } from '../adapters/hono.js'
 import type { Feature } from '../contracts/adapter/spec.js'
 import { type Binding as AdapterBinding, themes as adapterThemes, runCase as runAdapter } from '../contracts/adapter.js'
+import { agreementCases } from '../contracts/agreement.js'
 import { assert } from '../contracts/assert.js'
 import { themes as clientThemes, runCase as runClient } from '../contracts/client.js'
 import { runCase as runSource, casesFor as sourceCases } from '../contracts/source.js'
+import { bindBundle } from '../sources/bundle-binding.js'
 import { gatewayOn, policiesHere, scriptedOn } from './on-stage.js'
 
 /** What a runtime brings along. */
@@ -33,9 +35,12 @@ export interface Outcome {
   readonly error?: string
 }
 
+/** Random sets in one runtime; Node has tried more. */
+const RANDOM_SETS = 20
+
 /** All cases of all contracts. */
 export function suitesFor({ name, stage, serve, lacks }: Runtime): readonly Entry[] {
-  const sources = [policiesHere, ...(['tokens', 'tokens and a service', 'ids'] as const).map((way) => gatewayOn(stage, way))]
+  const gateways = (['tokens', 'tokens and a service', 'ids'] as const).map((way) => gatewayOn(stage, way))
   const adapter: AdapterBinding = { kit, features: (['socket', 'any-method'] as const).filter((one) => !(one in lacks)), serve }
   const isFor = (need: Feature) => kit.features.has(need) || need === 'socket' || need === 'any-method'
   return [
@@ -46,15 +51,36 @@ export function suitesFor({ name, stage, serve, lacks }: Runtime): readonly Entr
         const [skipped] = [one.title, ...(one.needs ?? [])].flatMap((lacked) => lacks[lacked] ?? [])
         return entry('Hono', one.title, () => runAdapter(one, adapter, assert), skipped)
       }),
-    ...sources.flatMap((binding) =>
+    ...[policiesHere, ...gateways, ...bundles].flatMap((binding) =>
       sourceCases(binding).flatMap(([, cases]) =>
-        cases.map((one) => entry(binding.name, one.title, () => runSource(one, binding, assert))),
+        cases.map((one) => entry(binding.name, one.title, () => byOwnClock(() => runSource(one, binding, assert)))),
+      ),
+    ),
+    ...bundles.flatMap((binding) =>
+      agreementCases(RANDOM_SETS).map((one) =>
+        entry(binding.name, one.title, () => byOwnClock(() => one.run(binding, assert))),
       ),
     ),
     ...Object.values(clientThemes)
       .flat()
       .map((one) => entry('the client', one.title, () => runClient(one, scriptedOn(stage, name), assert))),
   ]
+}
+
+const bundles = (['tokens', 'agents', 'agents that the bundle knows'] as const).map((way) => bindBundle(way, setClock))
+
+function setClock(ms: number): void {
+  Date.now = () => ms
+}
+
+/** Gives the clock back that a case moves. */
+async function byOwnClock(run: () => Promise<void>): Promise<void> {
+  const { now } = Date
+  try {
+    await run()
+  } finally {
+    Date.now = now
+  }
 }
 
 function entry(suite: string, title: string, run: () => Promise<void>, skipped?: string): Entry {

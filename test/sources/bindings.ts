@@ -2,6 +2,7 @@
 import { type Agent, type DecisionSource, fromGateway, fromPolicies, type PolicyDocument } from '@meshguard/core'
 import { vi } from 'vitest'
 import type { AgentRecord } from '../../packages/gateway/src/store/store.js'
+import { registered } from '../contracts/source/spec.js'
 import type { Binding, Feature, SourceWorld } from '../contracts/source.js'
 import { startGateway, type World } from '../gateway/gateway-world.js'
 
@@ -10,7 +11,7 @@ const moveTo = async (ms: number): Promise<void> => void vi.setSystemTime(ms)
 /** Policies in process. */
 export const policies: Binding = {
   name: 'fromPolicies',
-  features: new Set<Feature>(['explain', 'many', 'request', 'any-text', 'synchronous']),
+  features: new Set<Feature>(['explain', 'many', 'request', 'any-text', 'any-tier', 'synchronous']),
   async open(setup) {
     let source = fromPolicies([...setup.policies])
     return {
@@ -37,7 +38,8 @@ export async function bindGateway(
   const gateway = await startGateway({ policies: [], deniedRpm: 1_000_000 })
   const service = way === 'tokens' ? undefined : await gateway.createService('decide')
   const source = fromGateway({ url: gateway.url, token: service, timeoutMs: 10_000 })
-  const together: Feature[] = way === 'tokens' ? [] : ['many', 'request', 'any-text']
+  const together: Feature[] =
+    way === 'tokens' ? [] : ['many', 'request', 'any-text', ...(way === 'ids' ? (['any-tier'] as const) : [])]
   return {
     name: `fromGateway by ${way}`,
     url: gateway.url,
@@ -80,14 +82,10 @@ async function replacePolicies(gateway: World, documents: readonly PolicyDocumen
   inForce = { gateway, text }
 }
 
-/** An agent as a registry knows it: everything of it is there, if only empty. */
-export function registered({ id, name = id, trustTier, tags = [], metadata = {} }: Agent) {
-  return { id, name, trustTier: trustTier as AgentRecord['trustTier'], tags, metadata }
-}
-
 async function putAgent({ services }: World, agent: Agent): Promise<void> {
   const { store, identity } = services
-  const { id: _, ...given } = registered(agent)
+  const { id: _, trustTier, ...rest } = registered(agent)
+  const given = { ...rest, trustTier: trustTier as AgentRecord['trustTier'] }
   const known = await store.agents.get(agent.id)
   if (known === undefined) {
     const now = Date.now()

@@ -55,10 +55,10 @@ function tierOf({ trustTier }: Agent) {
 
 /** @param setClock Moves `Date`. */
 export function bindBundle(way: BundleWay, setClock: (ms: number) => void): Binding {
-  const who: Feature = way === 'tokens' ? 'tokens' : 'synchronous'
+  const who: Feature[] = way === 'tokens' ? ['tokens'] : ['synchronous', ...(way === 'agents' ? (['any-tier'] as const) : [])]
   return {
     name: `fromBundle by ${way}`,
-    features: new Set<Feature>(['explain', 'many', 'request', 'any-text', who]),
+    features: new Set<Feature>(['explain', 'many', 'request', 'any-text', ...who]),
     open: (setup) => openWorld(way, setup, setClock),
   }
 }

@@ -11,6 +11,8 @@ export type Feature =
   | 'request'
   /** Takes any resource and a context of any size. */
   | 'any-text'
+  /** Is told of agents whose tier nobody knows. */
+  | 'any-tier'
   /** Answers without waiting. */
   | 'synchronous'
   /** Verifies tokens. */
@@ -74,4 +76,9 @@ export const root: Agent = { id: 'agent_root', name: 'root', trustTier: 'privile
 /** What of an answer is compared between sources: who decided, and what an agent may be told of it. */
 export function essence({ allowed, code, policy, rule, reason, retryAfter, limit }: Answer) {
   return { allowed, code, policy, rule, reason: code === 'denied' ? reason : undefined, retryAfter, limit }
+}
+
+/** An agent as a registry knows it: everything of it is there, if only empty. */
+export function registered({ id, name = id, trustTier, tags = [], metadata = {} }: Agent) {
+  return { id, name, trustTier, tags, metadata }
 }
