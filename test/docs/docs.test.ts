@@ -102,8 +102,12 @@ it('leaves out only what says why, and there is little of that', () => {
       "docs/command-line.md: npm install -g @meshguard/cli",
       "docs/command-line.md: tests:",
       "docs/getting-started.md: npm install @meshguard/core @meshguard/express express",
+      "docs/guardian.md: meshguard token create guardian --scopes bundle audit:write --output guardian.token",
+      "docs/guardian.md: # beside your container, in the same pod",
       "docs/operating-the-gateway.md: POLICIES_DIR=./policies PROXY_TARGET=http://127.0.0.1:3000 npx meshguard serve",
       "docs/operating-the-gateway.md: mkdir -m 700 backup",
+      "docs/operating-the-gateway.md: export DATABASE_URL='postgres://meshguard:password@db.example.com:5432/meshguard?sslmode=verify-full'",
+      "docs/operating-the-gateway.md: pg_dump --format=custom --file=backup/meshguard.dump "$DATABASE_URL"",
     ]
   `)
 })
