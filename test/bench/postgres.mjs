@@ -37,7 +37,11 @@ export async function benchPostgres({ rounds, seconds, onTwoCores, say }) {
       child.once('message', resolve)
       child.once('exit', () => reject(new Error('A gateway ended')))
     })
-    return { ...at, stop: () => child.disconnect() }
+    const usage = () => {
+      child.send('usage')
+      return new Promise((resolve) => child.once('message', resolve))
+    }
+    return { ...at, usage, stop: () => child.disconnect() }
   }
   const load = async ({ url, token }, connections) => {
     const args = [here('check-load.mjs'), url, token, seconds, '/proxy/check', connections]
@@ -46,11 +50,17 @@ export async function benchPostgres({ rounds, seconds, onTwoCores, say }) {
     if (sample.refused > 0) throw new Error(`${sample.refused} requests were refused`)
     return sample
   }
+  const cpuOf = async (gateways) => {
+    const usages = await Promise.all(gateways.map(({ usage }) => usage()))
+    return usages.reduce((total, { cpuUs }) => total + cpuUs, 0)
+  }
   const all = async (gateways) => {
+    const before = await cpuOf(gateways)
     const samples = await Promise.all(gateways.map((one) => load(one, Math.floor(CONNECTIONS / gateways.length))))
     const sum = (key) => samples.reduce((total, sample) => total + sample[key], 0)
     const most = (key) => Math.max(...samples.map((sample) => sample[key]))
-    return { perSecond: sum('perSecond'), answered: sum('answered'), p50: most('p50'), p99: most('p99') }
+    const cpuUs = ((await cpuOf(gateways)) - before) / sum('answered')
+    return { perSecond: sum('perSecond'), answered: sum('answered'), p50: most('p50'), p99: most('p99'), cpuUs }
   }
   const ask = async (url, text) => (await postgres.query(text, url)).rows[0]
   const counters = `select xact_commit::int as commits, pg_current_wal_lsn() - '0/0'::pg_lsn as wal from pg_stat_database
@@ -89,10 +99,20 @@ export async function benchPostgres({ rounds, seconds, onTwoCores, say }) {
         samples.map(({ perSecond }, i) => ({ of: perSecond / to.samples[i].perSecond })),
         'of',
       )
-    const [perSecond, p50, p99, commits, wal] = ['perSecond', 'p50', 'p99', 'commits', 'wal'].map((key) =>
+    const [perSecond, p50, p99, cpuUs, commits, wal] = ['perSecond', 'p50', 'p99', 'cpuUs', 'commits', 'wal'].map((key) =>
       medianOf(samples, key),
     )
-    return { name, perSecond: Math.round(perSecond), p50, p99, ofSqlite: ratio(cases[0]), ofOne: ratio(cases[1]), commits, wal }
+    return {
+      name,
+      perSecond: Math.round(perSecond),
+      p50,
+      p99,
+      cpuUs,
+      ofSqlite: ratio(cases[0]),
+      ofOne: ratio(cases[1]),
+      commits,
+      wal,
+    }
   })
   console.table(rows)
   return rows
