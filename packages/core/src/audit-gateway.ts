@@ -138,9 +138,13 @@ export class Shipper {
     return this.#hasGivenUp
   }
 
-  /** Never fails: what cannot be shipped is counted. */
-  ship(events: readonly AuditEvent[]): Promise<void> {
-    return this.shipEntries(events.map((event) => this.#entryOf(event)))
+  /** Never fails: what cannot be shipped is counted. Entries are made when it is their turn, so that few are in memory. */
+  async ship(events: readonly AuditEvent[]): Promise<void> {
+    let at = 0
+    for (; at < events.length && !this.#hasGivenUp; at += MAX_ENTRIES) {
+      await this.shipEntries(events.slice(at, at + MAX_ENTRIES).map((event) => this.#entryOf(event)))
+    }
+    for (const event of events.slice(at)) count(this.lost, event)
   }
 
   async shipEntries(entries: readonly Entry[]): Promise<void> {
