@@ -7,13 +7,17 @@ const CONCURRENCIES = [1, 64]
 const SERVERS = ['node', 'hono', 'gateway']
 
 /**
+ * @param only `servers` or `clients`; both unless it is given.
  * @param onTwoCores Whether servers are pinned to the first core and clients to the second.
  */
-export async function benchCheck({ rounds, seconds, onTwoCores, say }) {
+export async function benchCheck({ only, rounds, seconds, onTwoCores, say }) {
   const { start, load } = processes(onTwoCores)
-  const clients = {}
-  for (const kind of ['exchange', 'gateway']) clients[kind] = await benchClients(kind)
-  return { clients, servers: await benchServers() }
+  const results = {}
+  if (only !== 'servers') {
+    for (const kind of ['exchange', 'gateway']) results[kind] = await benchClients(kind)
+  }
+  if (only !== 'clients') results.servers = await benchServers()
+  return results
 
   /** Each client at each concurrency, against answers that cost nothing and against the gateway. */
   async function benchClients(kind) {

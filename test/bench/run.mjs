@@ -5,7 +5,8 @@
  *   npm run bench                     everything
  *   npm run bench -- decide           decisions in process: decide, unseen
  *   npm run bench -- routes express   protected routes of one framework
- *   npm run bench -- check            checks over HTTP: fromGateway beside undici, /proxy/check beside constant answers
+ *   npm run bench -- check            checks over HTTP: fromGateway beside undici (clients), /proxy/check beside constants (servers)
+ *   npm run bench -- check servers    one half of it
  *   npm run bench -- bundle           decisions by signed bundles beside fromPolicies, applying large ones, and shipping
  *   npm run bench -- postgres         checks over HTTP with PostgreSQL beside SQLite, and with three gateways on one database
  *   npm run bench -- guards           a thousand guards on one gateway: a policy change, and what polls cost
@@ -174,7 +175,7 @@ if (name === 'all' || name === 'decide') {
 if (name === 'unseen') results.unseen = await benchUnseen()
 if (name === 'all' || name === 'routes') results.routes = await benchRoutes(only === undefined ? FRAMEWORKS : [only])
 if (name === 'all' || name === 'check') {
-  results.check = await benchCheck({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
+  results.check = await benchCheck({ only, rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
 }
 if (name === 'all' || name === 'bundle') results.bundle = await benchBundle({ rounds: ROUNDS, say })
 if (name === 'all' || name === 'guards') {
