@@ -1,17 +1,22 @@
 /** Reads a large JSON document in slices, so that nothing else has to wait for the whole of it. */
 
+/** Units of text that are parsed at a time: a few milliseconds. */
+const PIECE = 128 * 1024
+
 /** Lets whatever else waits go first. Begun anew each time, because on Workers a timer belongs to the request that set it. */
 export function giveWay(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0))
+}
+
+/** After work on much text. */
+export async function giveWayAfter(text: string): Promise<void> {
+  if (text.length >= PIECE) await giveWay()
 }
 
 const [QUOTE, COMMA, BACKSLASH] = [34, 44, 92]
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [91, 93, 123, 125]
 const BLANK = /^[ \t\n\r]*$/
 const MEMBER = /^\{[ \t\n\r]*"(\w+)"[ \t\n\r]*:[ \t\n\r]*([[{])/
-
-/** Units of text that are parsed at a time: a few milliseconds. */
-const PIECE = 128 * 1024
 
 /**
  * Parses a JSON object. The members that are named in `inPieces` are not kept but handed over as they come, part by part: an
@@ -29,6 +34,7 @@ export async function readJson(
   const whole = piecesOf(text, start, 0)
   let piece = whole.next()
   for (; piece.done !== true; piece = whole.next()) {
+    await giveWayAfter(piece.value)
     const [, name = '', open = ''] = MEMBER.exec(piece.value) ?? []
     const take = Object.hasOwn(inPieces, name) ? inPieces[name] : undefined
     if (take === undefined) {
@@ -49,7 +55,7 @@ async function readPieces(member: string, take: (part: unknown) => void): Promis
   let piece = pieces.next()
   for (; piece.done !== true; piece = pieces.next()) {
     take(JSON.parse(piece.value))
-    await giveWay()
+    await giveWayAfter(piece.value)
   }
   if (!/^[ \t\n\r]*\}$/.test(member.slice(piece.value))) throw new SyntaxError('A member does not end')
 }

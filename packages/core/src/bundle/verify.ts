@@ -7,7 +7,7 @@ import { addAgents, parsePolicies } from './contents.js'
 import { BUNDLE_ALG, BUNDLE_TYPE, type BundleAgent, type BundleDocument, MAX_BUNDLE } from './document.js'
 import { type BundleHead, badBundle, readHead, tooLarge } from './head.js'
 import { type BundleKeys, bundleKeys, type FindKeys } from './keys.js'
-import { readJson } from './read-json.js'
+import { giveWayAfter, readJson } from './read-json.js'
 
 /** A bundle whose signature and content are good. */
 export interface Bundle extends BundleHead {
@@ -123,9 +123,11 @@ async function signedBy(jws: unknown, find: FindKeys, now: number): Promise<{ ki
   if (typeof jws === 'string' && jws.length > MAX_BUNDLE) throw tooLarge()
   if (typeof jws !== 'string' || !COMPACT.test(jws)) throw badBundle('The bundle is not a JWS: three parts of base64url')
   const kid = kidOf(jws)
+  await giveWayAfter(jws)
   for (const key of await find(kid, now)) {
     try {
       const { payload } = await compactVerify(jws, await key.load(), { algorithms: [BUNDLE_ALG] })
+      await giveWayAfter(jws)
       return { kid, payload }
     } catch (error) {
       if (!(error instanceof errors.JOSEError)) throw new UnavailableError('The bundle could not be verified', { cause: error })
