@@ -171,6 +171,49 @@ describe('requests that are spread over three gateways', () => {
   )
 })
 
+describe('what three gateways count and keep together', () => {
+  it('is one rate limit: of 40 requests at all of them as many are allowed as the policy says', async () => {
+    const { token } = await newAgent(targets[0])
+    const limited = {
+      name: 'limited',
+      rules: [{ effect: 'allow', actions: ['send:sms'], rateLimit: { requests: 10, per: '1h' } }],
+    }
+    await call(targets[0], 'PUT', '/policies/limited', limited)
+    const knows = async ({ admin }: Served) =>
+      (await admin<{ policies: { name: string }[] }>('/policies')).policies.some(({ name }) => name === 'limited')
+    expect(await Promise.all(targets.map(knows))).toEqual([true, true, true])
+    const asked = Array.from({ length: 40 }, (_, nr) => (targets[nr % 3] as Served).check(token, 'send:sms'))
+    const statuses = await Promise.all(asked)
+    expect([200, 429].map((status) => statuses.filter((one) => one === status).length)).toEqual([10, 30])
+  }, 60_000)
+
+  it('is every shipped entry once, to however many of them it is shipped at the same time', async () => {
+    const { token } = await targets[0].admin<{ token: string }>('/tokens', { name: 'shipper', scopes: ['audit:write'] })
+    const entries = Array.from({ length: 60 }, (_, nr) => ({
+      id: `shipped-${nr}`,
+      timestamp: new Date().toISOString(),
+      traceId: `shipped-trace-${nr}`,
+      action: 'read:x',
+      decision: 'allow',
+      code: 'allowed',
+      mode: 'enforce',
+      source: 'policies',
+    }))
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    const ship = async ({ url }: Served) => {
+      for (;;) {
+        const answer = await fetch(`${url}/v1/audit`, { method: 'POST', headers, body: JSON.stringify({ entries }) })
+        if (answer.status !== 503) return answer.status
+        await answer.arrayBuffer()
+      }
+    }
+    expect(await Promise.all([...targets, ...targets].map(ship))).toEqual(Array(6).fill(202))
+    const traces = await recorded(targets[2], 'shipped-trace-')
+    expect([traces.size, [...traces.values()].filter((count) => count !== 1)]).toEqual([60, []])
+    expect(await targets[1].admin('/audit/verify')).toMatchObject({ valid: true })
+  }, 60_000)
+})
+
 describe('one of three gateways that is killed under load', () => {
   it('has lost nothing that it answered, the others go on, and its chain is taken on by the next start', async () => {
     const { token } = await newAgent(targets[0])
