@@ -1,6 +1,9 @@
 /** When a bundle is asked for, and what becomes of the answers. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { type DecisionRequest, type FromBundleOptions, fromBundle, generateKeys, type MeshGuardError } from '@meshguard/core'
 import { signBundle } from '@meshguard/core/bundle'
+import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ALLOW_READING, type Publisher, startPublisher } from './publisher.js'
 
@@ -10,6 +13,7 @@ const question: DecisionRequest = {
   traceId: 'trace-0001',
 }
 const POLL_MS = 30_000
+const run = promisify(execFile)
 
 let publisher: Publisher
 let errors: MeshGuardError[]
@@ -85,7 +89,7 @@ describe('A bundle is asked for', () => {
     expect(Math.max(...pauses)).toBeLessThanOrEqual(34)
   }, 20_000)
 
-  it('by a timer as well, which does not keep a process alive, where there is nothing to decide', async () => {
+  it('by a timer as well, where there is nothing to decide', async () => {
     await publisher.publish()
     const source = start({ pollMs: 20 })
     await source.refresh()
@@ -97,6 +101,29 @@ describe('A bundle is asked for', () => {
     await new Promise((resolve) => setTimeout(resolve, 100))
     expect(publisher.asked.length, 'none after close').toBe(length)
   })
+
+  it('by nothing that keeps a process alive', async () => {
+    await publisher.publish()
+    const program = `
+      import { fromBundle } from '@meshguard/core'
+      const publicKeys = [${JSON.stringify(publisher.signer.bundles.publicKey)}]
+      const source = fromBundle({ url: '${publisher.url}', publicKeys, pollMs: 50 })
+      console.log((await source.decide(${JSON.stringify(question)})).code)`
+    const { outputFiles } = await build({
+      stdin: { contents: program, resolveDir: import.meta.dirname },
+      ...{
+        bundle: true,
+        write: false,
+        format: 'esm',
+        platform: 'node',
+        external: ['undici'],
+        conditions: ['meshguard:source', 'node'],
+      },
+    } as const)
+    const script = outputFiles[0]?.text ?? ''
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { timeout: 10_000 })
+    expect(stdout).toBe('allowed\n')
+  }, 15_000)
 
   it('once, however many decide at the same time', async () => {
     await publisher.publish()
