@@ -121,7 +121,9 @@ describe('A bundle is asked for', () => {
       },
     } as const)
     const script = outputFiles[0]?.text ?? ''
-    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { timeout: 10_000 })
+    const running = run(process.execPath, ['--input-type=module', '-'], { timeout: 10_000 })
+    running.child.stdin?.end(script)
+    const { stdout } = await running
     expect(stdout).toBe('allowed\n')
   }, 15_000)
 
