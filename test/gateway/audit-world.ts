@@ -78,6 +78,9 @@ export async function openAuditWorld(settings: GatewaySettings = {}): Promise<Wo
     decision: () => {},
     proxied: () => {},
     auditCommit: (entries) => void commits.push(entries),
+    bundleSigned: () => {},
+    bundleServed: () => {},
+    bundleStreams: () => {},
   }
   const parts = { store: { ...store, audit }, keys, config, log, metrics, now }
   let current = await createAuditLog(parts)

@@ -1,4 +1,4 @@
-import { verifyBundle } from '@meshguard/core/bundle'
+import { type BundleDocument, verifyBundle } from '@meshguard/core/bundle'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BundleStreams, MAX_UNREAD, type StreamLimits } from '../../packages/gateway/src/bundle/bundle-streams.js'
 import type { SignedBundle } from '../../packages/gateway/src/bundle/bundles.js'
@@ -271,7 +271,8 @@ describe('a large bundle', () => {
     many.changed(id)
     const next = await many.current()
     expect(next.version).toBeGreaterThan(verified.document.version)
-    const { document } = await verifyBundle(new TextDecoder().decode(next.bytes), { jwks: world.services.keys.published() })
+    const [, payload = ''] = new TextDecoder().decode(next.bytes).split('.')
+    const document = JSON.parse(Buffer.from(payload, 'base64url').toString()) as BundleDocument
     expect(document.agents[id]).toMatchObject({ revoked: true })
     expect(pages.changedSince.asked).toBe(100)
     await many.close()

@@ -17,7 +17,7 @@ const GATHER_MS = 50
 const MAX_GATHER_MS = 2000
 const GATHER_FACTOR = 3
 const RETRY_MS = 1000
-/** How often it is looked whether the bundle is an hour old. */
+/** How often it is looked whether the bundle is an hour old, or another gateway has made new keys. */
 const LOOK_MS = 15_000
 
 /** Signs bundles of the policies, agents, delegations and token keys there are, one at a time and only when somebody wants them. */
@@ -56,6 +56,8 @@ class Publisher {
   #signing: Promise<SignedBundle> | undefined
   #isReading = false
   #gatherMs = 0
+  /** The keys that the newest bundle was made with. */
+  #kids = ''
   #timer: NodeJS.Timeout | undefined
 
   constructor(parts: Parts) {
@@ -76,21 +78,29 @@ class Publisher {
 
   subscribe(listener: (bundle: SignedBundle) => void): () => void {
     this.#listeners.add(listener)
-    this.#timer ??= setInterval(() => this.#keepUp(), LOOK_MS).unref()
     this.#keepUp()
-    return () => {
-      this.#listeners.delete(listener)
-      if (this.#listeners.size > 0) return
-      clearInterval(this.#timer)
-      this.#timer = undefined
-    }
+    return () => void this.#listeners.delete(listener)
+  }
+
+  /** At what nobody tells: the time, and keys that another gateway has made. */
+  #look(): void {
+    const looking = this.#parts.keys.refresh().then(() => {
+      if (this.#kids !== this.#kidsNow()) this.#isChanged = true
+      this.#keepUp()
+    })
+    looking.catch((error: unknown) => this.#parts.log.error({ err: error }, 'the keys could not be looked at'))
+  }
+
+  #kidsNow(): string {
+    const { keys } = this.#parts
+    return [keys.bundleKid(), ...keys.jwks().keys.map(({ kid }) => kid)].join()
   }
 
   async close(): Promise<void> {
     this.#listeners.clear()
-    clearInterval(this.#timer)
     this.#closing.abort()
     await this.#signing?.catch(() => undefined)
+    clearInterval(this.#timer)
   }
 
   #isGood(bundle: SignedBundle | undefined): bundle is SignedBundle {
@@ -134,6 +144,7 @@ class Publisher {
 
   #put(bundle: SignedBundle, tookMs: number): void {
     this.#signed = bundle
+    this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref()
     this.#parts.metrics.bundleSigned(bundle, tookMs / 1000)
     this.#parts.log.info({ version: bundle.version, bytes: bundle.bytes.length }, 'bundle signed')
     for (const listener of this.#listeners) listener(bundle)
@@ -148,6 +159,7 @@ class Publisher {
       async () => {
         await store.changes?.catchUp()
         await keys.refresh()
+        this.#kids = this.#kidsNow()
         content = await this.#read()
         return digestOf(content, keys.bundleKid())
       },
