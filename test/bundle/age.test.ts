@@ -260,6 +260,27 @@ describe('A process that begins anew', () => {
     expect(source.bundle?.version).toBe(2)
   })
 
+  it('still knows the cached bundle after an attempt that died', async () => {
+    const cache = cacheInMemory()
+    for (let i = 0; i < 3; i++) await publisher.publish({ agents: { agent_gone: { revoked: true } } })
+    await start({ cache }).refresh()
+    const old = await publisher.signer.sign({ version: 2, policies: [] })
+    const answers = [new Promise<string>(() => undefined), old]
+    const asked: unknown[] = []
+    const load = ({ etag }: { etag?: string | undefined }) => {
+      asked.push(etag)
+      return answers.shift()
+    }
+    const source = start({ url: undefined, load, cache } as never)
+    void Promise.resolve(source.decide(question)).catch(() => undefined)
+    await vi.waitFor(() => expect(asked).toHaveLength(1))
+    moveTo(20_001)
+    expect(await outcome(source), 'the old one is refused').toBe('allowed')
+    expect(await outcome(source, gone)).toBe('unauthenticated')
+    expect(source.bundle?.version).toBe(3)
+    expect(errors.map(({ message }) => message)).toContainEqual(expect.stringMatching(/goes back/))
+  })
+
   it('goes on without a cache that fails, and says so', async () => {
     const fail = () => Promise.reject(new Error('disk full'))
     await publisher.publish()

@@ -56,6 +56,7 @@ export class BundleSync {
   #etag: string | undefined
   #attempt: Attempt | undefined
   #isCacheRead = false
+  #fromCache: Bundle | undefined
   #askAgain = false
   #triedAt = Number.NEGATIVE_INFINITY
   #nextAt = Number.NEGATIVE_INFINITY
@@ -168,7 +169,7 @@ export class BundleSync {
   }
 
   async #update(attempt: Attempt): Promise<void> {
-    const cached = await this.#cached()
+    const cached = this.#bundle === undefined ? await this.#cached() : undefined
     const loading = this.#load(attempt)
     const waiting = cached === undefined ? undefined : this.#holdLater(attempt, cached, loading)
     try {
@@ -239,22 +240,25 @@ export class BundleSync {
     this.#goodUntil = Math.min(bundle.issuedAt + this.#parts.maxStalenessMs, bundle.expiresAt) + CLOCK_SKEW_MS
   }
 
-  /** The bundle of the cache, once; it may be too old to decide by, but is a version to begin from. */
+  /** The bundle of the cache, read once; it may be too old to decide by, but is a version to begin from. */
   async #cached(): Promise<Bundle | undefined> {
-    const { cache, find, minVersion } = this.#parts
-    if (cache === undefined || this.#isCacheRead) return undefined
+    const { cache } = this.#parts
+    if (cache === undefined || this.#isCacheRead) return this.#fromCache
     try {
       const jws = await this.#inTime(cache.get())
-      if (jws === undefined || jws === null) return undefined
-      const bundle = await openBundle(jws, find, Date.now())
-      if (bundle.version < minVersion) throw badBundle('it is older than minVersion')
-      return bundle
+      if (jws !== undefined && jws !== null) this.#fromCache = await this.#openCached(jws)
+      this.#isCacheRead = true
     } catch (error) {
       this.report(new UnavailableError(`The cached bundle is of no use: ${messageOf(error, 'it failed')}`, { cause: error }))
-      return undefined
-    } finally {
-      this.#isCacheRead = true
     }
+    return this.#fromCache
+  }
+
+  async #openCached(jws: unknown): Promise<Bundle> {
+    const { find, minVersion } = this.#parts
+    const bundle = await openBundle(jws, find, Date.now())
+    if (bundle.version < minVersion) throw badBundle('it is older than minVersion')
+    return bundle
   }
 
   async #keep(jws: string): Promise<void> {
