@@ -23,28 +23,33 @@ export async function* followAudit(
   { lastEventId, ...filter }: AuditStream,
   options: CallOptions,
 ): AsyncGenerator<AuditEntry, void, undefined> {
-  const { closing } = gateway.transport
-  const ended = options.signal === undefined ? closing : AbortSignal.any([closing, options.signal])
+  const following = gateway.transport.enter()
+  const { signal } = following
+  const ended = options.signal === undefined ? signal : AbortSignal.any([signal, options.signal])
   const retry = new Retry(options.timeoutMs ?? gateway.timeoutMs)
   let last = lastEventId
-  while (!ended.aborted) {
-    try {
-      const headers = { accept: 'text/event-stream', 'last-event-id': last }
-      const stream = await gateway.operateStream(
-        `/admin/audit/stream${query(filter)}`,
-        { ...options, signal: ended },
-        { headers },
-      )
-      retry.worked()
-      const events = readEvents(stream, (id) => {
-        last = id
-      })
-      for await (const { data } of events) yield entryOf(data)
-    } catch (error) {
-      if (ended.aborted) return
-      if (!(error instanceof ConnectionError) || !retry.mayGoOn()) throw error
+  try {
+    while (!ended.aborted) {
+      try {
+        const headers = { accept: 'text/event-stream', 'last-event-id': last }
+        const stream = await gateway.operateStream(
+          `/admin/audit/stream${query(filter)}`,
+          { ...options, signal: ended },
+          { headers },
+        )
+        retry.worked()
+        const events = readEvents(stream, (id) => {
+          last = id
+        })
+        for await (const { data } of events) yield entryOf(data)
+      } catch (error) {
+        if (ended.aborted) return
+        if (!(error instanceof ConnectionError) || !retry.mayGoOn()) throw error
+      }
+      await retry.pause(ended)
     }
-    await retry.pause(ended)
+  } finally {
+    gateway.transport.leave(following)
   }
 }
 

@@ -25,7 +25,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1
 export class Transport {
   readonly #settings: Settings
   readonly #calls = new Set<AbortController>()
-  readonly #closing = new AbortController()
+  #closed: UnavailableError | undefined
 
   constructor(settings: Settings) {
     this.#settings = settings
@@ -45,30 +45,36 @@ export class Transport {
     return this.#call(request, async (response) => response)
   }
 
-  /** Aborted by {@link close}. */
-  get closing(): AbortSignal {
-    return this.#closing.signal
+  /** For work of several calls: a controller that {@link close} aborts. It is handed back to {@link leave}. */
+  enter(): AbortController {
+    const entered = new AbortController()
+    if (this.#closed !== undefined) entered.abort(this.#closed)
+    else this.#calls.add(entered)
+    return entered
+  }
+
+  leave(entered: AbortController): void {
+    this.#calls.delete(entered)
   }
 
   /** Ends the calls that wait for an answer and refuses new ones. Bodies that were handed out go on. */
   close(): void {
-    this.#closing.abort(new UnavailableError('The client was closed'))
-    for (const call of this.#calls) call.abort(this.closing.reason)
+    this.#closed ??= new UnavailableError('The client was closed')
+    for (const call of this.#calls) call.abort(this.#closed)
   }
 
   async #call<T>(request: GatewayRequest, read: (response: Response) => Promise<T>): Promise<T> {
-    this.closing.throwIfAborted()
+    if (this.#closed !== undefined) throw this.#closed
     const { signal, timeoutMs = this.#settings.timeoutMs } = request.options
-    const call = new AbortController()
+    const call = this.enter()
     const ended = signal === undefined ? call.signal : AbortSignal.any([call.signal, signal])
     const late = () => call.abort(new ConnectionError(`${this.#gateway} did not answer within ${timeoutMs} ms`))
     const timer = setTimeout(late, Math.min(timeoutMs, MAX_TIMER_MS))
-    this.#calls.add(call)
     try {
       return await this.#tryAgain(request, ended, read)
     } finally {
       clearTimeout(timer)
-      this.#calls.delete(call)
+      this.leave(call)
     }
   }
 

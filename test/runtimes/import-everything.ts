@@ -1,0 +1,28 @@
+/**
+ * Runs in workerd, where fetching, timers and random numbers in global scope throw: imports every public entry that is not for
+ * Node alone, and makes in global scope what can be made there.
+ */
+
+import * as client from '@meshguard/client'
+import * as core from '@meshguard/core'
+import * as bundle from '@meshguard/core/bundle'
+import * as http from '@meshguard/core/http'
+import * as testing from '@meshguard/core/testing'
+import * as yaml from '@meshguard/core/yaml'
+import * as hono from '@meshguard/hono'
+
+const url = 'http://127.0.0.1:1'
+const guard = core.createGuard({ source: core.fromPolicies([]), audit: core.auditToConsole() })
+const made = [
+  guard,
+  hono.createProtect(guard),
+  core.fromGateway({ url, token: 'msvc_service' }),
+  core.fromBundle({ url, jwks: `${url}/.well-known/jwks.json`, cache: bundle.cacheInMemory() }),
+  core.agentTokens({ jwks: `${url}/.well-known/jwks.json` }),
+  core.auditToGateway({ url, token: 'msvc_service' }),
+  new client.MeshGuardClient({ gatewayUrl: url }),
+]
+
+export default {
+  fetch: () => Response.json([core, bundle, http, testing, yaml, client, hono].every(Boolean) && made.every(Boolean)),
+}
