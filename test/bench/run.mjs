@@ -11,6 +11,7 @@
  *   npm run bench -- postgres         checks over HTTP with PostgreSQL beside SQLite, and with three gateways on one database
  *   npm run bench -- guards           a thousand guards on one gateway: a policy change, and what polls cost
  *   npm run bench -- proxy            the gateway's proxy beside a bare undici pipe: 1 KB, and 10 MB either way
+ *   npm run bench -- workers          Workers in workerd: their size, and the time to the first answer of a new isolate
  *   npm run bench -- memory           the gateway's memory over a million checks, or as many as are named
  *
  * MESHGUARD_ROUNDS (default 5) and MESHGUARD_PAIRS (default 15) set how often, MESHGUARD_SECONDS (default 3) how long a pair's
@@ -26,6 +27,7 @@ import { benchGuards } from './guards.mjs'
 import { benchMemory } from './memory.mjs'
 import { benchPostgres } from './postgres.mjs'
 import { benchProxy } from './proxy.mjs'
+import { benchWorkers } from './workers.mjs'
 
 const run = promisify(execFile)
 const here = (name) => new URL(name, import.meta.url).pathname
@@ -191,6 +193,7 @@ if (name === 'all' || name === 'memory') {
 if (name === 'all' || name === 'postgres') {
   results.postgres = await benchPostgres({ rounds: ROUNDS, seconds: SECONDS, onTwoCores: ON_TWO_CORES, say })
 }
+if (name === 'all' || name === 'workers') results.workers = await benchWorkers({ rounds: ROUNDS, say })
 mkdirSync(here('results/'), { recursive: true })
 writeFileSync(here(`results/${name}.json`), JSON.stringify(results, null, 2))
 say(`Written to test/bench/results/${name}.json`)
