@@ -306,6 +306,24 @@ describe('Wake-ups', () => {
     await until(() => publisher.listeners() === 0)
   }, 15_000)
 
+  it('that cannot be had are reported once, and polling goes on', async () => {
+    const real = globalThis.fetch
+    let asked = 0
+    vi.spyOn(globalThis, 'fetch').mockImplementation((...given) => {
+      if (!String(given[0]).endsWith('/stream')) return real(...given)
+      asked++
+      return Promise.resolve(new Response('', { status: 404 }))
+    })
+    vi.spyOn(Math, 'random').mockReturnValue(0)
+    await publisher.publish()
+    const source = start({ stream: true, pollMs: 20 })
+    await source.refresh()
+    await until(() => asked >= 2)
+    await publisher.publish()
+    await until(() => source.bundle?.version === 2)
+    expect(errors.map(({ message }) => message)).toEqual([expect.stringMatching(/^No wake-ups: .*404/)])
+  })
+
   it('that come while a bundle is loaded are not lost', async () => {
     await publisher.publish()
     const source = start({ stream: true, pollMs: 3_600_000 })

@@ -55,8 +55,8 @@ export class BundleStream {
         await this.#read()
       } catch (error) {
         if (this.#isClosed) return
-        this.#failures++
-        this.#parts.report(new UnavailableError(`No wake-ups: ${messageOf(error, 'the stream failed')}`, { cause: error }))
+        const message = `No wake-ups: ${messageOf(error, 'the stream failed')}`
+        if (this.#failures++ === 0) this.#parts.report(new UnavailableError(message, { cause: error }))
       }
       await this.#pause()
     }
