@@ -50,6 +50,7 @@ export async function startPublisher(): Promise<Publisher> {
       return
     }
     asked.push({ authorization, ifNoneMatch })
+    response.setHeader('connection', 'close')
     if (fault !== undefined) return fault(request, response, jws)
     const etag = `"${serial}"`
     if (ifNoneMatch === etag) response.writeHead(304, { etag }).end()
