@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { generateKeys, mintAgentToken } from '@meshguard/core'
@@ -126,6 +127,13 @@ describe('guardian', () => {
     expect((await second.enforce('read:contacts', undefined, { agentId: 'other' })).status).toBe(401)
     expect((await fetch(`${second.url}/health`)).status).toBe(200)
     expect((await end(second.process)).code).toBe(0)
+
+    const page = createHttpServer((_, answer) => answer.writeHead(502).end('<html>')).listen(0, '127.0.0.1')
+    await once(page, 'listening')
+    const behind = await guardian(home, { url: `http://127.0.0.1:${(page.address() as AddressInfo).port}` }, own)
+    expect((await behind.enforce('read:contacts')).body).toMatchObject({ decision: 'allow' })
+    await stop(behind.process)
+    page.close()
 
     const again = await serve(join(folder, 'gone'), { PORT: new URL(gateway.url).port })
     running.push(again.running)

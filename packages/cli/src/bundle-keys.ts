@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { ConnectionError } from '@meshguard/client'
-import type { BundleKeys } from '@meshguard/core/bundle'
+import { BUNDLE_TYPE, type BundleKeys } from '@meshguard/core/bundle'
 import { CliError, systemCode } from './errors.js'
 import { requestOf } from './gateway-request.js'
 import { unreadable } from './service-token.js'
@@ -27,6 +26,8 @@ export async function bundleKeysOf({ publicKey }: KeyOptions, gatewayUrl: string
 }
 
 const KEY_SET = '/.well-known/jwks.json'
+/** How long the start of a guardian waits for them. */
+const KEYS_MS = 3000
 
 /**
  * As {@link bundleKeysOf}, with a copy of what the gateway publishes in a file of mode 0600: those are the keys while the gateway
@@ -42,18 +43,33 @@ export async function keptKeysOf(
 ): Promise<BundleKeys> {
   const keys = await bundleKeysOf(options, gatewayUrl)
   if (options.publicKey !== undefined) return keys
-  try {
-    const response = await requestOf(gatewayUrl, KEY_SET, signal)
-    if (response.status === 200) await keep(copy, await response.text())
+  const published = await publishedBy(gatewayUrl, signal)
+  if (published !== undefined) {
+    await keep(copy, published)
     return keys
-  } catch (error) {
-    if (!(error instanceof ConnectionError)) throw error
   }
   const kept = await readFile(copy, 'utf8').catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw unreadable(copy, error)
     return undefined
   })
   return kept === undefined ? keys : keysIn(copy)
+}
+
+/** The key set of a gateway; `undefined` if it cannot be reached, or what answers in its place has none for bundles. */
+async function publishedBy(gatewayUrl: string, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    const response = await requestOf(gatewayUrl, KEY_SET, signal, { timeoutMs: KEYS_MS })
+    const text = await response.text()
+    return hasBundleKey(text) ? text : undefined
+  } catch (error) {
+    if (error instanceof CliError) throw error
+    return undefined
+  }
+}
+
+function hasBundleKey(text: string): boolean {
+  const keys = jsonOf(text)?.['keys']
+  return Array.isArray(keys) && keys.some((key: { typ?: unknown } | null) => key?.typ === BUNDLE_TYPE)
 }
 
 async function keep(file: string, text: string): Promise<void> {

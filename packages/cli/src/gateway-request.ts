@@ -1,6 +1,7 @@
 import { ConnectionError } from '@meshguard/client'
 import { CliError } from './errors.js'
 
+/** How long an answer is waited for, unless it is said. */
 const TIMEOUT_MS = 15_000
 
 /**
@@ -9,14 +10,19 @@ const TIMEOUT_MS = 15_000
  * @param path `/v1/bundle`.
  * @throws CliError for a bad URL and a redirect, ConnectionError.
  */
-export async function requestOf(gatewayUrl: string, path: string, signal: AbortSignal, token?: string): Promise<Response> {
+export async function requestOf(
+  gatewayUrl: string,
+  path: string,
+  signal: AbortSignal,
+  { token, timeoutMs = TIMEOUT_MS }: { readonly token?: string; readonly timeoutMs?: number } = {},
+): Promise<Response> {
   const url = URL.canParse(gatewayUrl) ? new URL(gatewayUrl) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.search !== '' || url.hash !== '') {
     throw new CliError('--gateway or MESHGUARD_GATEWAY_URL must be the URL of a gateway, like http://127.0.0.1:3100')
   }
   const address = url.origin + url.pathname.replace(/\/+$/, '') + path
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-  const within = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
+  const within = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
   try {
     const response = await fetch(address, { headers, redirect: 'manual', signal: within })
     if (response.status < 300 || response.status >= 400) return response

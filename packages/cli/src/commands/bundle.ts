@@ -76,7 +76,7 @@ function globalsOf(command: Command): { gatewayUrl: string; json: boolean } {
 }
 
 async function fetchBundle(gatewayUrl: string, token: string, signal: AbortSignal): Promise<string> {
-  const response = await requestOf(gatewayUrl, '/v1/bundle', signal, token)
+  const response = await requestOf(gatewayUrl, '/v1/bundle', signal, { token })
   const text = await response.text()
   if (response.status === 200) return text
   const why: Record<number, string> = {
