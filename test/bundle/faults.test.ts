@@ -1,8 +1,8 @@
 /** Networks that fail, with real sockets: whatever happens on the way, nothing is allowed that the gateway did not sign. */
 import type { ServerResponse } from 'node:http'
-import { connect, createServer, type Server, type Socket } from 'node:net'
 import { type DecisionRequest, type FromBundleOptions, fromBundle, type MeshGuardError } from '@meshguard/core'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { randomFrom, startNetwork } from '../faults/network.js'
 import { ALLOW_READING, type Fault, type Publisher, startPublisher } from './publisher.js'
 
 const agent = { id: 'agent_nova', trustTier: 'verified' }
@@ -154,57 +154,3 @@ describe('A network between', () => {
     expect(errors.length, 'the network failed').toBeGreaterThan(0)
   }, 20_000)
 })
-
-/** The same numbers for the same seed (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
-
-/** A TCP proxy that does something to every third connection or so. */
-async function startNetwork(target: string, random: () => number) {
-  const { port } = new URL(target)
-  const sockets = new Set<Socket>()
-  let isCalm = false
-  const server: Server = createServer((client) => {
-    const upstream = connect(Number(port), '127.0.0.1')
-    for (const socket of [client, upstream]) {
-      sockets.add(socket)
-      socket.on('error', () => undefined)
-      socket.on('close', () => [client, upstream].map((one) => one.destroy()))
-    }
-    client.pipe(upstream)
-    const chance = isCalm ? 1 : random()
-    if (chance < 0.1) client.destroy()
-    else if (chance < 0.2) upstream.once('data', (data) => client.end(data.subarray(0, Math.floor(data.length * random()))))
-    else if (chance < 0.3) upstream.on('data', (data) => void trickle(client, data))
-    else if (chance < 0.4) upstream.on('data', (data) => client.write(Buffer.concat([data, data])))
-    else if (chance < 0.5) upstream.on('data', (data) => setTimeout(() => client.write(data), 200 * random()))
-    else upstream.pipe(client)
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
-    calm: () => {
-      isCalm = true
-      for (const socket of sockets) socket.destroy()
-    },
-    close: () =>
-      new Promise<void>((resolve) => {
-        server.close(() => resolve())
-        for (const socket of sockets) socket.destroy()
-      }),
-  }
-}
-
-async function trickle(client: Socket, data: Buffer): Promise<void> {
-  for (let i = 0; i < data.length && !client.destroyed; i += 200) {
-    client.write(data.subarray(i, i + 200))
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}
