@@ -26,7 +26,7 @@ const FAULTS: Readonly<Record<string, Fault>> = {
 }
 
 /**
- * Starts one before a server on a loopback port.
+ * Starts one before a server on a loopback port. Where nothing else is done to a connection, it ends after up to eight answers.
  *
  * @param share How many of the connections something is done to, 0 to 1.
  */
@@ -46,7 +46,8 @@ export async function startNetwork(target: string, random: () => number, share =
       })
     }
     client.pipe(upstream)
-    if (isCalm || random() >= share) return void upstream.pipe(client)
+    if (isCalm) return void upstream.pipe(client)
+    if (random() >= share) return breakLater(client, upstream, random)
     const names = Object.keys(FAULTS)
     const name = names[Math.floor(random() * names.length)] as string
     done[name] = (done[name] ?? 0) + 1
@@ -66,6 +67,15 @@ export async function startNetwork(target: string, random: () => number, share =
         for (const socket of sockets) socket.destroy()
       }),
   }
+}
+
+/** Lets a few answers through, so that a connection that is kept open does not stay good for ever. */
+function breakLater(client: Socket, upstream: Socket, random: () => number): void {
+  let left = 1 + Math.floor(8 * random())
+  upstream.on('data', (data) => {
+    client.write(data)
+    if (--left === 0) client.destroySoon()
+  })
 }
 
 async function trickle(client: Socket, data: Buffer): Promise<void> {
