@@ -85,11 +85,13 @@ describe(`a network that refuses, resets, cuts, trickles, repeats, delays and sw
         await new Promise((resolve) => setTimeout(resolve, 15))
       }
       network.calm()
-      await guard.close()
-      const { entries } = (await (await gateway.admin('GET', '/admin/audit?limit=1000')).json()) as {
-        entries: { traceId: string }[]
+      const inLog = async () => {
+        const answer = await gateway.admin('GET', '/admin/audit?limit=1000')
+        return ((await answer.json()) as { entries: { traceId: string }[] }).entries.map((entry) => entry.traceId).sort()
       }
-      expect(entries.map((entry) => entry.traceId).sort()).toEqual(recorded.sort())
+      await expect.poll(async () => (await inLog()).length, { timeout: 20_000 }).toBe(recorded.length)
+      await guard.close()
+      expect(await inLog()).toEqual(recorded.sort())
       expect(audit.dropped).toEqual({ allowed: 0, denied: 0, outcomes: 0 })
       expect(await (await gateway.admin('GET', '/admin/audit/verify')).json()).toMatchObject({ valid: true })
     },
