@@ -18,7 +18,9 @@ export class BundledAgents {
   readonly #maxTokenAgeMs: number
   #agents = new Map<string, AgentRecord>()
   #noted = new Set<string>()
-  #readAt = Number.NEGATIVE_INFINITY
+  /** Any of them may have been changed since they were read. */
+  #isStale = true
+  #readAt = 0
   #withMetadata = false
 
   constructor(store: AgentStore, maxTokenAgeMs: number) {
@@ -28,7 +30,7 @@ export class BundledAgents {
 
   /** An agent was changed; without an id, any of them may have been. */
   note(id: string | undefined): void {
-    if (id === undefined) this.#readAt = Number.NEGATIVE_INFINITY
+    if (id === undefined) this.#isStale = true
     else this.#noted.add(id)
   }
 
@@ -40,10 +42,12 @@ export class BundledAgents {
    */
   async read(parties: Iterable<string>, withMetadata: boolean, now: number): Promise<Record<string, BundleAgent>> {
     const noted = this.#noted
+    const isStale = this.#isStale || now < this.#readAt || now >= this.#readAt + READ_EVERY_MS
+    // What is noted from here on may have been read before it was changed: it is for the next time.
     this.#noted = new Set()
+    this.#isStale = false
     try {
-      const isDue = now < this.#readAt || now >= this.#readAt + READ_EVERY_MS || withMetadata !== this.#withMetadata
-      if (isDue) await this.#readAll(withMetadata, now)
+      if (isStale || withMetadata !== this.#withMetadata) await this.#readAll(withMetadata, now)
       else await this.#readThese(noted)
     } catch (error) {
       this.note(undefined)
