@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pino from 'pino'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
 import { ownWriter } from '../../packages/gateway/src/audit/own-writer.js'
 import { completeConfig } from '../../packages/gateway/src/config.js'
@@ -157,6 +157,24 @@ describe('what gateways share', () => {
     expect(taken.filter(({ ok }) => ok).length).toBeLessThanOrEqual(50)
     const left = await Promise.all(numbers(1, 60).map(() => stores[0]?.limiter.take([all], 1000)))
     expect([...taken, ...left].filter((one) => one?.ok)).toHaveLength(50)
+  })
+
+  it('is one limit also where the clocks of gateways are minutes apart', async () => {
+    const url = await server.createDatabase()
+    const [one, other] = [await open(url), await open(url)]
+    const few = [{ key: 'few', requests: 10, windowMs: 60_000 }]
+    const machine = vi.spyOn(Date, 'now')
+    onTestFinished(() => machine.mockRestore())
+    const taken: boolean[] = []
+    for (const n of numbers(1, 30)) {
+      const realNow = performance.timeOrigin + performance.now()
+      const [store, aheadMs] = n % 2 === 0 ? [one, 0] : [other, 300_000]
+      machine.mockReturnValue(realNow + aheadMs)
+      taken.push((await store.limiter.take(few, realNow + aheadMs)).ok)
+    }
+    expect(taken.filter(Boolean)).toHaveLength(10)
+    // Nor does the one that is ahead take what is full for empty, and remove it.
+    expect((await server.query('select key from rate_limits', url)).rowCount).toBe(1)
   })
 
   it('lets exactly one of many updates of one policy through', async () => {
