@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import pg from 'pg'
+import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { databaseUrlProblem } from '../../packages/gateway/src/store/open-store.js'
+import { databaseUrlProblem, openStore } from '../../packages/gateway/src/store/open-store.js'
 import { agent, append, errorOf, numbers, row } from '../contracts/store/spec.js'
 import { everyMethod } from '../contracts/store.js'
 import { type OwnServer, startPostgres } from '../postgres/server.js'
@@ -33,6 +35,8 @@ describe('DATABASE_URL', () => {
     ['postgres:///db', /names no host/],
     ['postgres://user:hunter2#@host:x/db', /is no URL|names no/],
     ['postgres://user:hunter2@host:99999/db', /is no URL/],
+    ['postgres://user:hunter2%@host/db', /is no URL/],
+    ['postgres://user:hunter2%ff@host/db', /is no URL/],
   ])('may not be %s, and the error says what may', async (url, message) => {
     const error = await errorOf(open(url))
     expect(error.message).toMatch(message)
@@ -53,6 +57,54 @@ describe('DATABASE_URL', () => {
     expect((await at({ pathname: '/none' })).message).toMatch(/has no database "none": create it/)
     expect((await at({ username: 'nobody_here' })).message).toMatch(/refuses the user "nobody_here" or its password/)
     expect((await at({ username: 'guest' })).message).toMatch(/the user "guest" may not make tables/)
+  })
+
+  it('that asks for TLS where there is none, or none that can be trusted, is an error that says so', async () => {
+    const url = new URL(await server.createDatabase())
+    const messageAt = async (sslmode: string, port = url.port) =>
+      (await errorOf(open(`${Object.assign(new URL(url), { port }).href}?sslmode=${sslmode}`))).message
+    expect(await messageAt('verify-full')).toMatch(/^DATABASE_URL: PostgreSQL at 127.0.0.1:\d+ has no TLS: turn it on/)
+    expect(await messageAt('verify-full&sslrootcert=/nowhere/ca.pem')).toMatch(
+      /^DATABASE_URL: a file .* cannot be read \(ENOENT\)/,
+    )
+    const withoutCertificate = createServer((socket) => {
+      socket.on('error', () => socket.destroy())
+      socket.once('data', () => {
+        socket.write('S')
+        new TLSSocket(socket, { isServer: true }).on('error', () => socket.destroy())
+      })
+    })
+    withoutCertificate.listen(0, '127.0.0.1')
+    onTestFinished(() => void withoutCertificate.close())
+    await once(withoutCertificate, 'listening')
+    const { port } = withoutCertificate.address() as { port: number }
+    expect(await messageAt('verify-full', `${port}`)).toMatch(/^DATABASE_URL: .* is not trusted \(\w+\): .*sslrootcert/)
+  })
+
+  it('may have any password, which no log shows', async () => {
+    const url = new URL(await server.createDatabase())
+    const { rows } = await server.query('show hba_file')
+    const rules = (...lines: string[]) =>
+      server.query(
+        `copy (values ${lines.map((line) => `('${line}')`).join()}) to '${rows[0].hba_file}'; select pg_reload_conf()`,
+      )
+    const everybody = 'host all all 127.0.0.1/32 trust'
+    const password = 'a+b c@/:#?&%\u00e9"x'
+    await server.query(`create user secretive superuser password '${password}'`)
+    await rules('host all secretive 127.0.0.1/32 scram-sha-256', everybody)
+    onTestFinished(() => void rules(everybody))
+    const lines: string[] = []
+    const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
+    for (const written of [encodeURIComponent(password), encodeURIComponent(password).replace('%2B', '+')]) {
+      const store = await openStore(`postgres://secretive:${written}@${url.host}${url.pathname}`, { log, now: Date.now })
+      await server.query(KILL_ALL, url.href)
+      await expect.poll(() => lines.some((line) => line.includes('an idle connection'))).toBe(true)
+      await store.close()
+    }
+    for (const line of lines) {
+      expect(line.length).toBeLessThan(2000)
+      for (const secret of ['a+b', 'a%2Bb', 'secretKey', 'password']) expect(line).not.toContain(secret)
+    }
   })
 
   it('of a database that is not for gateways is refused, and nothing is made in it', async () => {

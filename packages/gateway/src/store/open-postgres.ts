@@ -29,13 +29,23 @@ const HOUR_MS = 3_600_000
 
 /** What is wrong with a `postgres:` URL, in words that do not repeat it, or `undefined` if nothing is. */
 export function postgresUrlProblem(databaseUrl: string): string | undefined {
-  if (!URL.canParse(databaseUrl)) {
-    return `DATABASE_URL is no URL; write ${EXAMPLE}, with characters like @ : / # in the password percent-encoded`
+  if (!isUrl(databaseUrl)) {
+    return `DATABASE_URL is no URL; write ${EXAMPLE}, with characters like @ : / # % in the password percent-encoded`
   }
   const { host, pathname, searchParams } = new URL(databaseUrl)
   if (host === '' && !searchParams.has('host')) return `DATABASE_URL names no host; write ${EXAMPLE}`
   if (!/^\/[^/]+$/.test(pathname)) return `DATABASE_URL names no database; write ${EXAMPLE}`
   return undefined
+}
+
+/** Whether it is a URL in which everything that is percent-encoded can be decoded. */
+function isUrl(text: string): boolean {
+  try {
+    decodeURIComponent(new URL(text).href)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /**
@@ -147,6 +157,17 @@ function explained(error: unknown, { hostname, port, username, pathname, searchP
   if (code === '3D000') return said(`${server} has no database "${pathname.slice(1)}": create it, or correct the name`)
   if (code === '42501') {
     return said(`the user "${username}" may not make tables: "grant create on schema public to …", or make it the owner`)
+  }
+  if (/does not support SSL/.test(String(cause))) {
+    return said(`${server} has no TLS: turn it on there, or write sslmode=disable in the URL if the way to it is safe`)
+  }
+  if (/^(ERR_(TLS|SSL)|EPROTO|UNABLE_TO)|CERT/.test(code)) {
+    return said(
+      `the TLS of ${server} is not trusted (${code}): name the authority of its certificate with sslrootcert=/path/to/ca.pem`,
+    )
+  }
+  if (code === 'ENOENT' || code === 'EACCES') {
+    return said(`a file that it names cannot be read (${code}): correct sslrootcert, sslcert or sslkey, or a socket's host`)
   }
   if (/^(E[A-Z]+|08|57P0|53300)/.test(code) || /timeout|terminated/i.test(String(cause))) {
     const why = code === '' ? 'no answer in time' : code

@@ -36,7 +36,7 @@ export function connectionConfig(databaseUrl: string): pg.ClientConfig {
   const getTypeParser = (oid: number, format?: string) =>
     oid === INT8 ? Number : (pg.types.getTypeParser as (oid: number, format?: string) => unknown)(oid, format)
   return {
-    connectionString: url.href.replaceAll('+', '%20'),
+    connectionString: url.href,
     application_name: 'meshguard',
     connectionTimeoutMillis: CONNECT_MS,
     keepAlive: true,
@@ -65,7 +65,7 @@ export class PostgresPool {
       lock_timeout: lockMs,
       idle_in_transaction_session_timeout: IDLE_TRANSACTION_MS,
     })
-    this.#pool.on('error', (error) => log.warn({ err: error }, 'an idle connection to the database ended'))
+    this.#pool.on('error', (error) => log.warn({ err: failureOf(error) }, 'an idle connection to the database ended'))
   }
 
   /** @throws UnavailableError when there is no server, none is free in time, or the store is closed. */
