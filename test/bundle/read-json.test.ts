@@ -42,6 +42,11 @@ describe('JSON that is read in slices', () => {
     )
   })
 
+  it('hides no member behind escapes in its name', async () => {
+    await expect(read('{"\\u006cist":[1]}')).rejects.toThrow('list is written with escapes in its name')
+    await expect(read('{"obj\\u0065ct":{"a":1}}')).rejects.toThrow(SyntaxError)
+  })
+
   it('is read whole where it is cut into many slices', async () => {
     const list = Array.from({ length: 20_000 }, (_, i) => ({ name: `"${i},]`, text: 'x\\"'.repeat(i % 9) }))
     const object = Object.fromEntries(list.map((one, i) => [`{${i}"`, one]))

@@ -22,7 +22,7 @@ const MEMBER = /^\{[ \t\n\r]*"(\w+)"[ \t\n\r]*:[ \t\n\r]*([[{])/
  * Parses a JSON object. The members that are named in `inPieces` are not kept but handed over as they come, part by part: an
  * object as objects of some of its members, a list as lists of some of its entries.
  *
- * @throws SyntaxError for what is no JSON object.
+ * @throws SyntaxError for what is no JSON object, or one that hides a member of `inPieces` behind escapes (`"\u0061gents"`).
  */
 export async function readJson(
   text: string,
@@ -38,7 +38,12 @@ export async function readJson(
     const [, name = '', open = ''] = MEMBER.exec(piece.value) ?? []
     const take = Object.hasOwn(inPieces, name) ? inPieces[name] : undefined
     if (take === undefined) {
-      for (const [key, value] of Object.entries(JSON.parse(piece.value) as object)) members.set(key, value)
+      for (const [key, value] of Object.entries(JSON.parse(piece.value) as object)) {
+        if (Object.hasOwn(inPieces, key) && typeof value === 'object' && value !== null) {
+          throw new SyntaxError(`${key} is written with escapes in its name`)
+        }
+        members.set(key, value)
+      }
     } else {
       members.set(name, open === '[' ? [] : {})
       await readPieces(piece.value, take)
