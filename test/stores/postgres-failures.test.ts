@@ -163,6 +163,20 @@ describe('connections that are killed', () => {
   })
 })
 
+describe('a store that is closed', () => {
+  it('while it connects again leaves no connection behind', async () => {
+    const url = await server.createDatabase()
+    const way = await lossyWay(url)
+    const store = await open(way.url)
+    const held = way.holdNext()
+    await server.query(`${KILL_ALL} and query like '%listen%'`, url)
+    const letGo = await held
+    await store.close()
+    letGo()
+    await expect.poll(way.open).toBe(0)
+  })
+})
+
 describe('a lock that is held', () => {
   it('refuses what needs it, in time, lets the rest go on, and works again when it is let go', async () => {
     const url = await server.createDatabase()
@@ -216,17 +230,34 @@ describe('a server that stops', () => {
   )
 })
 
+interface LossyWay {
+  readonly url: string
+  loseAnswers(): void
+  freeze(isFrozen: boolean): void
+  /** Lets the next connection wait: resolves once there is one, with how to let it go on. */
+  holdNext(): Promise<() => void>
+  /** How many connections there are. */
+  open(): number
+}
+
 /** A way to the server on which answers can be lost, or nothing passes any more. */
-async function lossyWay(databaseUrl: string): Promise<{ url: string; loseAnswers(): void; freeze(isFrozen: boolean): void }> {
+async function lossyWay(databaseUrl: string): Promise<LossyWay> {
   const target = new URL(databaseUrl)
   const sockets = new Set<Socket>()
   let isLosing = false
   let isFrozen = false
+  let onNext: ((letGo: () => void) => void) | undefined
   const proxy = createServer((client) => {
+    if (onNext !== undefined) {
+      client.pause()
+      onNext(() => client.resume())
+      onNext = undefined
+    }
     const upstream = connect(Number(target.port), target.hostname)
     for (const socket of [client, upstream]) {
       sockets.add(socket)
       socket.on('error', () => socket.destroy())
+      socket.on('close', () => sockets.delete(socket))
     }
     client.on('data', (bytes) => isFrozen || upstream.write(bytes))
     upstream.on('data', (bytes) => {
@@ -247,6 +278,11 @@ async function lossyWay(databaseUrl: string): Promise<{ url: string; loseAnswers
   url.port = String((proxy.address() as { port: number }).port)
   return {
     url: url.href,
+    holdNext: () =>
+      new Promise((resolve) => {
+        onNext = resolve
+      }),
+    open: () => sockets.size,
     freeze(frozen) {
       isFrozen = frozen
     },

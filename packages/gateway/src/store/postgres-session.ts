@@ -96,7 +96,10 @@ export class PostgresSession {
       await setTimeout(pauseMs, undefined, { ref: false })
       if (this.#isClosed) return undefined
       try {
-        return await this.#connect()
+        const client = await this.#connect()
+        if (!this.#isClosed) return client
+        await client.end()
+        return undefined
       } catch (error) {
         this.#options.log.debug({ err: error }, 'not connected to the database again yet')
       }
