@@ -1,5 +1,6 @@
 import type { Bucket, Limiter, Taken } from '@meshguard/core'
 import type { Logger } from 'pino'
+import { limiterQueue, type Take } from './limiter-queue.js'
 import type { PostgresPool } from './postgres-pool.js'
 
 /**
@@ -18,13 +19,6 @@ const SWEEP_EVERY_MS = 60_000
 /** Requests that are counted by one statement. */
 const MAX_TAKES = 128
 
-interface Take {
-  readonly buckets: readonly Bucket[]
-  readonly now: number
-  resolve(taken: Taken): void
-  reject(error: unknown): void
-}
-
 /** What the function answers: nothing, or which bucket of those asked for is exhausted, and for how many ms. */
 type Answer = { readonly bucket: number; readonly ms: number } | null
 
@@ -36,17 +30,16 @@ const TAKEN: Taken = Object.freeze({ ok: true, retryAfter: 0 })
  * right by the clock of the database where this machine's is wrong. Counts outlive a restart; a power failure of the database may forget the last.
  */
 export function postgresLimiter(pool: PostgresPool, log: Logger): Limiter {
-  let waiting: Take[] = []
-  let running = false
   let sweptAt = Number.NEGATIVE_INFINITY
 
-  async function takeAll(takes: readonly Take[]): Promise<Taken[]> {
+  async function takeAll(takes: readonly [Take, ...Take[]]): Promise<Taken[]> {
     const asked = takes.map(({ buckets, now }) => ({ now, buckets }))
     const { rows } = await pool.run<{ taken: Answer[] }>({
       name: 'limiter-take',
       text: TAKE,
       values: [JSON.stringify(asked), Date.now()],
     })
+    sweep(takes[0].now)
     const answers = rows[0]?.taken ?? []
     return takes.map(({ buckets }, i) => takenOf(buckets, answers[i] ?? null))
   }
@@ -60,34 +53,7 @@ export function postgresLimiter(pool: PostgresPool, log: Logger): Limiter {
     })
   }
 
-  async function run(): Promise<void> {
-    while (waiting.length > 0) {
-      const takes = waiting.slice(0, MAX_TAKES)
-      waiting = waiting.slice(MAX_TAKES)
-      try {
-        const taken = await takeAll(takes)
-        takes.forEach((take, i) => {
-          take.resolve(taken[i] as Taken)
-        })
-        sweep((takes[0] as Take).now)
-      } catch (error) {
-        for (const take of takes) take.reject(error)
-      }
-    }
-    running = false
-  }
-
-  return {
-    take(buckets, now) {
-      if (!Number.isFinite(now)) throw new TypeError('A limiter needs the time in ms')
-      return new Promise((resolve, reject) => {
-        waiting.push({ buckets, now, resolve, reject })
-        if (running) return
-        running = true
-        void run()
-      })
-    },
-  }
+  return limiterQueue(takeAll, MAX_TAKES)
 }
 
 function takenOf(buckets: readonly Bucket[], answer: Answer): Taken {

@@ -1,5 +1,6 @@
-import type { Bucket, Limiter, Taken } from '@meshguard/core'
+import type { Limiter } from '@meshguard/core'
 import { type Level, takeFrom } from '@meshguard/core/policy'
+import { limiterQueue, type Take } from './limiter-queue.js'
 import type { SqliteConnection } from './sqlite-connection.js'
 import type { SqlitePool } from './sqlite-pool.js'
 
@@ -10,25 +11,16 @@ const UPSERT = `insert into rate_limits (key, used, at, requests, window_ms, emp
 const SWEEP = 'delete from rate_limits where empty_at <= ?'
 const SWEEP_EVERY_MS = 60_000
 
-interface Take {
-  readonly buckets: readonly Bucket[]
-  readonly now: number
-  resolve(taken: Taken): void
-  reject(error: unknown): void
-}
-
 /**
  * Core's limiter with its levels in the database. What is asked for while a transaction runs is counted by the next one, in
  * order, so that each is atomic and none waits for more than two. Counts outlive a restart; a power failure may forget the last.
  */
 export function sqliteLimiter(pool: SqlitePool): Limiter {
-  let waiting: Take[] = []
-  let running = false
   let sweptAt = Number.NEGATIVE_INFINITY
 
-  async function takeAll(takes: readonly Take[]): Promise<Taken[]> {
+  async function takeAll(takes: readonly [Take, ...Take[]]) {
     return pool.transaction('process', async (connection) => {
-      await sweep(connection, (takes[0] as Take).now)
+      await sweep(connection, takes[0].now)
       const levels = await readLevels(connection, takes)
       const changed = new Map<string, Level>()
       const view = {
@@ -51,33 +43,7 @@ export function sqliteLimiter(pool: SqlitePool): Limiter {
     sweptAt = now
   }
 
-  async function run(): Promise<void> {
-    while (waiting.length > 0) {
-      const takes = waiting
-      waiting = []
-      try {
-        const taken = await takeAll(takes)
-        takes.forEach((take, i) => {
-          take.resolve(taken[i] as Taken)
-        })
-      } catch (error) {
-        for (const take of takes) take.reject(error)
-      }
-    }
-    running = false
-  }
-
-  return {
-    take(buckets, now) {
-      if (!Number.isFinite(now)) throw new TypeError('A limiter needs the time in ms')
-      return new Promise((resolve, reject) => {
-        waiting.push({ buckets, now, resolve, reject })
-        if (running) return
-        running = true
-        void run()
-      })
-    },
-  }
+  return limiterQueue(takeAll)
 }
 
 async function readLevels(connection: SqliteConnection, takes: readonly Take[]): Promise<Map<string, Level>> {
