@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig, type Plugin } from 'vitest/config'
 
@@ -21,5 +22,7 @@ export default defineConfig({
     exclude: ['**/node_modules/**'],
     testTimeout: 20_000,
     hookTimeout: 30_000,
+    // Vitest leaves one core free; many tests here wait for processes and sockets instead of using theirs.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 })
