@@ -7,6 +7,7 @@ import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
 import { ownWriter } from '../../packages/gateway/src/audit/own-writer.js'
 import { completeConfig } from '../../packages/gateway/src/config.js'
 import { openAdminToken } from '../../packages/gateway/src/identity/admin-token.js'
+import { createPolicyRegistry } from '../../packages/gateway/src/policies/policy-registry.js'
 import type { StoreChange } from '../../packages/gateway/src/store/store.js'
 import { agent, append, checkpoint, errorOf, numbers, row } from '../contracts/store/spec.js'
 import { allowed, closeWorlds, openAuditWorld } from '../gateway/audit-world.js'
@@ -127,6 +128,22 @@ describe('changes', () => {
     await server.query('update change_clock set version = 7', url)
     await store.changes?.catchUp()
     expect(told).toEqual(['all', 'all'])
+  })
+
+  it('of policies are not missed by a gateway that is just starting', async () => {
+    const url = await server.createDatabase()
+    const [one, other] = [await open(url), await open(url)]
+    const late = { name: 'late', rules: [{ effect: 'deny', actions: ['*'] }] }
+    const list = async () => {
+      const policies = await one.policies.list()
+      if (policies.length === 0) await other.policies.put(late as never, 1)
+      await one.changes?.catchUp()
+      return policies
+    }
+    const parts = { config: completeConfig({}), log: pino({ level: 'silent' }), now: Date.now }
+    const registry = await createPolicyRegistry({ ...parts, store: { ...one, policies: { ...one.policies, list } } })
+    onTestFinished(() => registry.close())
+    expect(registry.current().policies.map(({ name }) => name)).toEqual(['late'])
   })
 
   it('are told again to a listener that failed', async () => {

@@ -28,6 +28,8 @@ export async function createPolicyRegistry(parts: Parts): Promise<PolicyRegistry
   const upToDate = async () => {
     if (changes !== undefined) await refresh()
   }
+  // What was changed since they were read above was told to nobody.
+  await upToDate()
   return {
     current: () => registry.current,
     list: async () => {
