@@ -163,6 +163,27 @@ describe('connections that are killed', () => {
   })
 })
 
+describe('a server that takes no more connections', () => {
+  it('is used by those that there are, and what needs another one is told so', async () => {
+    const url = new URL(await server.createDatabase())
+    await server.query('create role few login connection limit 4')
+    await server.query(`alter database ${url.pathname.slice(1)} owner to few; grant create on schema public to few`)
+    await server.query('grant create on schema public to few', url.href)
+    url.username = 'few'
+    const store = await open(url.href)
+    const messageOf = (call: Promise<unknown>) =>
+      call.then(
+        () => 'answered',
+        ({ message }: Error) => message,
+      )
+    for (const _ of numbers(1, 5)) {
+      const answers = await Promise.all(numbers(1, 10).map(() => messageOf(store.agents.list())))
+      expect(answers.some((answer) => /takes no more connections/.test(answer))).toBe(true)
+      expect(await messageOf(store.ping())).toBe('answered')
+    }
+  })
+})
+
 describe('a store that is closed', () => {
   it('while it connects again leaves no connection behind', async () => {
     const url = await server.createDatabase()
@@ -318,13 +339,18 @@ describe('a commit whose answer is lost', () => {
 describe('a server that does not answer any more', () => {
   it('has everything refused in time, and nothing that is remembered counts, until it answers again', async () => {
     const { url, freeze } = await lossyWay(await server.createDatabase())
-    const store = await open(url, 'gateway-a')
+    const lines: string[] = []
+    const log = pino({ level: 'error' }, { write: (line: string) => void lines.push(line) })
+    const store = await openStore(url, { log, now: Date.now, writer: 'gateway-a' })
+    onTestFinished(() => store.close())
     await append(store, [row(1)])
     const told: unknown[] = []
     store.changes?.subscribe((changes) => void told.push(changes))
     freeze(true)
     const refused = Promise.all(Object.values(everyMethod(store)).map((call) => errorOf(call())))
     await expect.poll(() => told, { timeout: 10_000 }).toContain(undefined)
+    // It is not waited for until a statement is given up.
+    expect(lines).toEqual([expect.stringContaining('The database answers late')])
     for (const { name } of await refused) expect(name).toBe('UnavailableError')
     freeze(false)
     await expect

@@ -46,7 +46,7 @@ export function connectionConfig(databaseUrl: string): pg.ClientConfig {
 
 /**
  * The connections of a gateway to PostgreSQL, each used by one caller at a time. One that broke is replaced. While there is no
- * server, callers are refused at once, and somebody tries again after a pause that grows to a second.
+ * server, or it takes no more connections and none is free, callers are refused at once, and somebody tries again after a pause that grows to a second.
  */
 export class PostgresPool {
   readonly #pool: pg.Pool
@@ -71,7 +71,9 @@ export class PostgresPool {
   /** @throws UnavailableError when there is no server, none is free in time, or the store is closed. */
   async acquire(): Promise<PostgresConnection> {
     if (this.#closed !== undefined) throw new UnavailableError('The store is closed')
-    if (performance.now() < this.#retryAt) throw new UnavailableError('The database is not reachable')
+    if (performance.now() < this.#retryAt && this.#pool.idleCount === 0) {
+      throw new UnavailableError('The database is not reachable')
+    }
     this.#inUse++
     try {
       const client = await this.#pool.connect()
