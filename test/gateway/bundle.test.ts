@@ -5,6 +5,8 @@ import { type BundleDocument, verifyBundle } from '@meshguard/core/bundle'
 import { decodeProtectedHeader } from 'jose'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { nextVersion } from '../../packages/gateway/src/bundle/bundle-version.js'
+import { createBundles } from '../../packages/gateway/src/bundle/create-bundles.js'
+import type { ChangeListener, Changes, StoreChange } from '../../packages/gateway/src/store/store.js'
 import { ADMIN_TOKEN, POLICY, startGateway, type World, type WorldOptions } from './gateway-world.js'
 
 const HOUR_MS = 3_600_000
@@ -227,7 +229,6 @@ describe('ETag and version', () => {
   it('are the same in another process over the same store, and go on growing there', async () => {
     const before = (await request()).headers.get('etag')
     const { store, keys, policies, metrics, log } = world.services
-    const { createBundles } = await import('../../packages/gateway/src/bundle/create-bundles.js')
     const other = createBundles({ store, keys, policies, metrics, log, now: () => now })
     expect((await other.current()).etag).toBe(before)
     await store.policies.put({ name: 'p', rules: [] } as never, now)
@@ -239,6 +240,33 @@ describe('ETag and version', () => {
     expect(one.etag).toBe(two.etag)
     expect(Buffer.from(one.bytes)).toEqual(Buffer.from(two.bytes))
     await other.close()
+  })
+
+  it('of a replica that was not told yet what another one changed are of all that was changed', async () => {
+    const { store, keys, policies, metrics, log } = world.services
+    const listeners = new Set<ChangeListener>()
+    const untold: StoreChange[] = []
+    const changes: Changes = {
+      subscribe(listener) {
+        listeners.add(listener)
+        return () => void listeners.delete(listener)
+      },
+      async catchUp() {
+        const told = untold.splice(0)
+        for (const listener of listeners) await listener(told)
+      },
+    }
+    const behind = createBundles({ store: { ...store, changes }, keys, policies, metrics, log, now: () => now })
+    await behind.current()
+    const { id } = await world.createAgent()
+    await made('DELETE', `/admin/agents/${id}`)
+    untold.push({ kind: 'agents', key: id })
+    const { version } = await fetched()
+    behind.changed()
+    const jws = new TextDecoder().decode((await behind.current()).bytes)
+    const { document } = await verifyBundle(jws, { jwks: keys.published() }, { now })
+    expect(document).toMatchObject({ version, agents: { [id]: { revoked: true } } })
+    await behind.close()
   })
 
   it('never give a smaller version to a newer state, whatever the order of replicas and clocks', async () => {

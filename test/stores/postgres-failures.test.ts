@@ -5,6 +5,7 @@ import pg from 'pg'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { databaseUrlProblem, openStore } from '../../packages/gateway/src/store/open-store.js'
+import { connectionConfig } from '../../packages/gateway/src/store/postgres-pool.js'
 import { agent, append, errorOf, numbers, row } from '../contracts/store/spec.js'
 import { everyMethod } from '../contracts/store.js'
 import { type OwnServer, startPostgres } from '../postgres/server.js'
@@ -105,6 +106,25 @@ describe('DATABASE_URL', () => {
       expect(line.length).toBeLessThan(2000)
       for (const secret of ['a+b', 'a%2Bb', 'secretKey', 'password']) expect(line).not.toContain(secret)
     }
+  })
+
+  it('has commits wait for the disk, whatever the database does by itself, unless it says otherwise itself', async () => {
+    const url = await server.createDatabase()
+    await server.query(`alter database ${new URL(url).pathname.slice(1)} set synchronous_commit = off`)
+    const shown = async (options: string) => {
+      const client = new pg.Client(connectionConfig(`${url}?${new URLSearchParams({ options })}`))
+      await client.connect()
+      const { rows } = await client.query(
+        `select current_setting('synchronous_commit') || current_setting('work_mem') as shown`,
+      )
+      await client.end()
+      return rows[0].shown
+    }
+    expect(await Promise.all(['', '-c work_mem=8MB', '-c synchronous_commit=remote_apply'].map(shown))).toEqual([
+      'on4MB',
+      'on8MB',
+      'remote_apply4MB',
+    ])
   })
 
   it('of a database that is not for gateways is refused, and nothing is made in it', async () => {

@@ -1,6 +1,7 @@
 /** What holds between gateways on one database, at the store. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import pg from 'pg'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
@@ -107,6 +108,30 @@ describe('changes', () => {
       await other.changes?.catchUp()
       expect(told).toHaveLength(n)
     }
+  })
+
+  it('are passed over by nobody where a transaction that was begun earlier is committed later, or never', async () => {
+    const url = await server.createDatabase()
+    const store = await open(url)
+    const told = listen(store)
+    const [early, late] = [new pg.Client({ connectionString: url }), new pg.Client({ connectionString: url })]
+    await Promise.all([early.connect(), late.connect()])
+    const set = (key: string) => `insert into settings values ('${key}', 'v')`
+    for (const [end, first] of [
+      ['commit', ['settings/early commit']],
+      ['rollback', []],
+    ] as const) {
+      told.length = 0
+      await early.query('begin')
+      await early.query(set(`early ${end}`))
+      const second = late.query(set(`late ${end}`))
+      await store.changes?.catchUp()
+      await early.query(end)
+      await second
+      await store.changes?.catchUp()
+      expect(told).toEqual([...first, `settings/late ${end}`])
+    }
+    await Promise.all([early.end(), late.end()])
   })
 
   it('are told when the connection that listens was killed just before', async () => {
