@@ -7,13 +7,14 @@ import { type PostgresServer, usePostgres } from '../postgres/server.js'
 import { startGateway, type World } from './gateway-world.js'
 
 let server: PostgresServer
+let databaseUrl: string
 let folder: string
 const worlds: World[] = []
 let service: string
 
 beforeAll(async () => {
   server = await usePostgres()
-  const databaseUrl = await server.createDatabase()
+  databaseUrl = await server.createDatabase()
   folder = await mkdtemp(join(tmpdir(), 'meshguard-keys-'))
   for (let i = 0; i < 3; i++) worlds.push(await startGateway({ databaseUrl, signingKeyFile: join(folder, 'keys.json') }))
   service = await (worlds[0] as World).createService('bundle')
@@ -113,5 +114,26 @@ describe('gateways on one database', () => {
     await two.admin('PUT', '/admin/policies/after', { name: 'after', rules: [{ effect: 'allow', actions: ['read:after'] }] })
     await agreed(({ policies }) => policies.some(({ name }) => name === 'after'))
     expect(new Set(worlds.map(({ services }) => services.keys.bundleKid())).size).toBe(1)
+  })
+
+  it('trust nothing that they remember after a change of which they could not learn what it was', async () => {
+    const [one] = worlds as [World, World]
+    const { id, token } = await one.createAgent()
+    const headers = { authorization: `Bearer ${token}`, 'x-meshguard-action': 'read:x' }
+    const statuses = () => Promise.all(worlds.map(async (world) => (await world.fetch('/proxy/check', { headers })).status))
+    expect(await statuses()).toEqual([200, 200, 200])
+    await agreed(({ agents }) => agents[id] === undefined)
+    const unnoticed = { name: 'unnoticed', rules: [{ effect: 'allow', actions: ['write:unnoticed'] }] }
+    await server.query(
+      `begin; alter table agents disable trigger note_change; alter table policies disable trigger note_change;
+      update agents set status = 'revoked', updated_at = updated_at + 1 where id = '${id}';
+      insert into policies values ('unnoticed', '${JSON.stringify(unnoticed)}', 1, 1);
+      alter table agents enable trigger note_change; alter table policies enable trigger note_change;
+      update change_clock set version = version + 2; commit`,
+      databaseUrl,
+    )
+    await expect.poll(statuses, { timeout: 10_000 }).toEqual([401, 401, 401])
+    const document = await agreed(({ policies }) => policies.some(({ name }) => name === 'unnoticed'))
+    expect(document.agents[id]).toMatchObject({ revoked: true })
   })
 })

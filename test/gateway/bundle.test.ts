@@ -242,32 +242,35 @@ describe('ETag and version', () => {
     await other.close()
   })
 
-  it('of a replica that was not told yet what another one changed are of all that was changed', async () => {
-    const { store, keys, policies, metrics, log } = world.services
-    const listeners = new Set<ChangeListener>()
-    const untold: StoreChange[] = []
-    const changes: Changes = {
-      subscribe(listener) {
-        listeners.add(listener)
-        return () => void listeners.delete(listener)
-      },
-      async catchUp() {
-        const told = untold.splice(0)
-        for (const listener of listeners) await listener(told)
-      },
-    }
-    const behind = createBundles({ store: { ...store, changes }, keys, policies, metrics, log, now: () => now })
-    await behind.current()
-    const { id } = await world.createAgent()
-    await made('DELETE', `/admin/agents/${id}`)
-    untold.push({ kind: 'agents', key: id })
-    const { version } = await fetched()
-    behind.changed()
-    const jws = new TextDecoder().decode((await behind.current()).bytes)
-    const { document } = await verifyBundle(jws, { jwks: keys.published() }, { now })
-    expect(document).toMatchObject({ version, agents: { [id]: { revoked: true } } })
-    await behind.close()
-  })
+  it.each(['what', 'no more than that something'])(
+    'of a replica that is told late %s another one changed are of all',
+    async (told) => {
+      const { store, keys, policies, metrics, log } = world.services
+      const listeners = new Set<ChangeListener>()
+      let untold: readonly StoreChange[] | undefined = []
+      const changes: Changes = {
+        subscribe(listener) {
+          listeners.add(listener)
+          return () => void listeners.delete(listener)
+        },
+        async catchUp() {
+          for (const listener of listeners) await listener(untold)
+          untold = []
+        },
+      }
+      const behind = createBundles({ store: { ...store, changes }, keys, policies, metrics, log, now: () => now })
+      await behind.current()
+      const { id } = await world.createAgent()
+      await made('DELETE', `/admin/agents/${id}`)
+      untold = told === 'what' ? [{ kind: 'agents', key: id }] : undefined
+      const { version } = await fetched()
+      behind.changed()
+      const jws = new TextDecoder().decode((await behind.current()).bytes)
+      const { document } = await verifyBundle(jws, { jwks: keys.published() }, { now })
+      expect(document).toMatchObject({ version, agents: { [id]: { revoked: true } } })
+      await behind.close()
+    },
+  )
 
   it('never give a smaller version to a newer state, whatever the order of replicas and clocks', async () => {
     let kept: string | undefined

@@ -311,6 +311,23 @@ describe('the months of the audit log', () => {
     expect((await store.audit.scan('gateway', 0, 9)).map(({ sequence }) => sequence)).toEqual([1, 2, 3])
   })
 
+  it('are not dropped where a clock that was set back left later entries of a chain in an earlier one', async () => {
+    const url = await server.createDatabase()
+    const world = await openAuditWorld({ databaseUrl: url, signingKeyFile: join(await folder(), 'keys.json') })
+    try {
+      world.clock.now = Date.now()
+      for (const n of numbers(1, 4)) await world.audit.append(allowed(`trace-${n}`))
+      await server.query(
+        `select meshguard_add_audit_month('2024-01-10Z'); update audit set stored = '2024-01-10Z' where sequence > 2`,
+        url,
+      )
+      expect(await world.audit.applyRetention()).toBe(0)
+      expect(await world.audit.verify()).toEqual({ valid: true, entries: 4 })
+    } finally {
+      await closeWorlds()
+    }
+  })
+
   it('are dropped as a whole by retention, and what is left of every chain verifies', async () => {
     const url = await server.createDatabase()
     const world = await openAuditWorld({
