@@ -68,7 +68,7 @@ export async function startTold(): Promise<ToldScripted> {
 }
 
 /** What a reply of the contract says to do. */
-export function playing({ status = 200, headers, json = {}, text = JSON.stringify(json), pieces, ending }: Told): Reply {
+function playing({ status = 200, headers, json = {}, text = JSON.stringify(json), pieces, ending }: Told): Reply {
   return async (res) => {
     if (pieces === undefined && ending === undefined) {
       res.writeHead(status, { 'content-type': 'application/json', ...headers }).end(text)

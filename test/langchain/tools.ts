@@ -3,10 +3,6 @@ import { StructuredTool, tool } from '@langchain/core/tools'
 import { createTestGuard, type TestGuard } from '@meshguard/core/testing'
 import { z } from 'zod'
 
-export interface RecordedTool {
-  readonly calls: unknown[]
-}
-
 /** A payment: what it is told must be what the policy saw. */
 export function payTool() {
   const calls: unknown[] = []

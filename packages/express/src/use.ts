@@ -65,7 +65,7 @@ function needsAction(path: unknown): string {
 }
 
 /** What to write instead of a `use` that cannot be seen into. */
-export function cannotSeeInto(core: Core, path: unknown, handler: { readonly name: string }): string {
+function cannotSeeInto(core: Core, path: unknown, handler: { readonly name: string }): string {
   const derived = new Site(core, 'GET', path, undefined).at(ROOT).methods.get('GET')?.action
   const action = typeof derived === 'string' ? derived : 'verb:object'
   const [at, name] = [quoted(path), handler.name || 'handler']

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import { TIER_SPELLINGS } from '../agent.js'
 import { policySchema } from '../policy/schema.js'
-import { headSchema } from './schema.js'
+import { headSchema } from './head-schema.js'
 
 const generation = z.int().check(z.minimum(0))
 const tags = z.array(z.string().check(z.maxLength(64))).check(z.maxLength(64))

@@ -5,7 +5,7 @@ import { issuesOf } from '../policy/issues.js'
 import { usableKeys } from '../tokens/key-ring.js'
 import type { TokenKey } from '../tokens/keys.js'
 import { type BundleDelegation, type BundleDocument, MAX_BUNDLE } from './document.js'
-import { headSchema } from './schema.js'
+import { headSchema } from './head-schema.js'
 
 /** What a bundle says besides policies and agents. Times are in ms since the epoch. */
 export interface BundleHead {

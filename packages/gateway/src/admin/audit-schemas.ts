@@ -41,7 +41,7 @@ export const auditStatsQuery = z.strictObject({ period: z.string().max(16).defau
 export const auditPeriod = z.object({ period: duration })
 
 /** An entry. Members that are not named here are kept. */
-export const auditEntry = z
+const auditEntry = z
   .looseObject({
     id: z.string(),
     timestamp: z.string(),

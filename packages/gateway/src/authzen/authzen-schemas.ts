@@ -37,7 +37,7 @@ export type PartialEvaluation = z.infer<typeof partialEvaluation>
 export const semantic = z.enum(['execute_all', 'deny_on_first_deny', 'permit_on_first_permit'])
 
 /** The most questions of one request. */
-export const MAX_EVALUATIONS = 64
+const MAX_EVALUATIONS = 64
 
 const options = z.object({ evaluations_semantic: semantic.optional() }).optional()
 

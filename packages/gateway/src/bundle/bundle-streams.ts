@@ -5,9 +5,9 @@ import type { ServiceCaller, Services } from '../services.js'
 import type { SignedBundle } from './bundles.js'
 
 /** How often a stream gives a sign of life and its token is looked at again, in ms. */
-export const HEARTBEAT_MS = 15_000
+const HEARTBEAT_MS = 15_000
 /** How many streams one token may have open. */
-export const MAX_STREAMS = 5000
+const MAX_STREAMS = 5000
 /** How many events a reader may leave unread before it is dropped. */
 export const MAX_UNREAD = 16
 

@@ -69,7 +69,7 @@ const CHALLENGE = 'Bearer realm="meshguard", error="invalid_token"'
  * The name that a header controls MeshGuard by, however it is spelled: proxies and CGI take `_` and `.` for `-`. `undefined` for
  * any other header.
  */
-export function controlNameOf(name: string): string | undefined {
+function controlNameOf(name: string): string | undefined {
   const lower = name.toLowerCase().replace(/[._]/g, '-')
   return lower.startsWith('x-meshguard-') || lower === 'x-admin-token' ? lower : undefined
 }

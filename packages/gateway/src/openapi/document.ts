@@ -10,7 +10,7 @@ import type { Answer, Caller, Operation, RefusalStatus } from './operation.js'
 import { REFUSALS, refusal } from './refusals.js'
 
 /** Every route of the gateway. */
-export const OPERATIONS: readonly Operation[] = [
+const OPERATIONS: readonly Operation[] = [
   ...AGENT_OPERATIONS,
   ...AUTHZEN_OPERATIONS,
   ...BUNDLE_OPERATIONS,

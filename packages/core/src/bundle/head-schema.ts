@@ -3,7 +3,7 @@ import { isAgentId } from '../agent.js'
 import { isPattern, patternProblem } from '../policy/pattern.js'
 
 /** Whether a text is a time as bundles write it, in the one form that `toISOString` gives. */
-export function isTime(text: string): boolean {
+function isTime(text: string): boolean {
   const ms = Date.parse(text)
   return !Number.isNaN(ms) && new Date(ms).toISOString() === text
 }
