@@ -4,8 +4,8 @@ import { appendFile, chmod, mkdtemp, readFile, rm, stat, truncate, writeFile } f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { auditToFile } from '@meshguard/core/node'
-import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { FROM_INPUT, nodeProgram } from '../node-program.js'
 import { allow, deny, NASTY, outcome } from './events.js'
 
 let folder: string
@@ -101,25 +101,16 @@ describe('the audit file', () => {
   })
 
   it('holds at most one torn line when the process is killed', async () => {
-    await build({
-      stdin: {
-        contents: `import { auditToFile } from '@meshguard/core/node'
-          const sink = auditToFile(process.argv[2], { capacity: 1_000_000 })
-          for (let i = 0; ; i++) {
-            sink.record({ type: 'outcome', traceId: 'trace-' + i, ok: true, durationMs: i })
-            if (i % 100 === 0) await new Promise(setImmediate)
-            if (i === 20_000) console.log('busy')
-          }`,
-        resolveDir: import.meta.dirname,
-      },
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      conditions: ['meshguard:source'],
-      banner: { js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)` },
-      outfile: join(folder, 'busy.mjs'),
-    })
-    const child = spawn(process.execPath, [join(folder, 'busy.mjs'), path], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const program = `
+      import { auditToFile } from '@meshguard/core/node'
+      const sink = auditToFile(process.argv[2], { capacity: 1_000_000 })
+      for (let i = 0; ; i++) {
+        sink.record({ type: 'outcome', traceId: 'trace-' + i, ok: true, durationMs: i })
+        if (i % 100 === 0) await new Promise(setImmediate)
+        if (i === 20_000) console.log('busy')
+      }`
+    const child = spawn(process.execPath, [...FROM_INPUT, path], { stdio: ['pipe', 'pipe', 'inherit'] })
+    child.stdin.end(await nodeProgram(program))
     await once(child.stdout, 'data')
     child.kill('SIGKILL')
     await once(child, 'exit')

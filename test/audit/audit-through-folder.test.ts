@@ -1,11 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { auditThroughFolder, type FolderSinkOptions } from '@meshguard/core/node'
-import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
+import { FROM_INPUT, nodeProgram } from '../node-program.js'
 import { type Script, type ScriptedGateway, scriptGateway } from '../sources/scripted-gateway.js'
 import { allow, deny, outcome } from './events.js'
 
@@ -156,22 +156,9 @@ describe('auditThroughFolder', () => {
       for (let i = 0; i < 500; i++) sink.record({ ...event, traceId: 'trace-' + i })
       setTimeout(() => console.log('written'), 300)
       setInterval(() => undefined, 1000)`
-    const { outputFiles } = await build({
-      stdin: { contents: program, resolveDir: import.meta.dirname },
-      ...{
-        bundle: true,
-        write: false,
-        format: 'esm',
-        platform: 'node',
-        external: ['undici'],
-        conditions: ['meshguard:source', 'node'],
-      },
-    } as const)
-    const script = outputFiles[0]?.text ?? ''
-    const child: ChildProcess = spawn(process.execPath, ['--input-type=module', '-e', script], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    })
-    await once(child.stdout as NodeJS.ReadableStream, 'data')
+    const child = spawn(process.execPath, FROM_INPUT, { stdio: ['pipe', 'pipe', 'ignore'] })
+    child.stdin.end(await nodeProgram(program))
+    await once(child.stdout, 'data')
     child.kill('SIGKILL')
     await once(child, 'exit')
     gateway.up(true)

@@ -3,8 +3,8 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { type DecisionRequest, type FromBundleOptions, fromBundle, generateKeys, type MeshGuardError } from '@meshguard/core'
 import { type BundleRequest, signBundle } from '@meshguard/core/bundle'
-import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { FROM_INPUT, nodeProgram } from '../node-program.js'
 import { ALLOW_READING, type Publisher, startPublisher } from './publisher.js'
 
 const question: DecisionRequest = {
@@ -113,20 +113,8 @@ describe('A bundle is asked for', () => {
       const publicKeys = [${JSON.stringify(publisher.signer.bundles.publicKey)}]
       const source = fromBundle({ url: '${publisher.url}', publicKeys, pollMs: 50 })
       console.log((await source.decide(${JSON.stringify(question)})).code)`
-    const { outputFiles } = await build({
-      stdin: { contents: program, resolveDir: import.meta.dirname },
-      ...{
-        bundle: true,
-        write: false,
-        format: 'esm',
-        platform: 'node',
-        external: ['undici'],
-        conditions: ['meshguard:source', 'node'],
-      },
-    } as const)
-    const script = outputFiles[0]?.text ?? ''
-    const running = run(process.execPath, ['--input-type=module', '-'], { timeout: 10_000 })
-    running.child.stdin?.end(script)
+    const running = run(process.execPath, FROM_INPUT, { timeout: 10_000 })
+    running.child.stdin?.end(await nodeProgram(program))
     const { stdout } = await running
     expect(stdout).toBe('allowed\n')
   }, 15_000)

@@ -5,26 +5,10 @@
 import { type Agent, type Answer, fromPolicies, type PolicyDocument } from '@meshguard/core'
 import fc from 'fast-check'
 import { policySets, requests, times } from '../policy/arbitraries.js'
-import vectors from '../vectors/decisions.json' with { type: 'json' }
+import { vectors as given, type Step, type Vectors } from '../vectors/decision-vectors.js'
 import type { Assert } from './assert.js'
 import { requestOf } from './source/run.js'
 import { type Binding, essence, registered, type SourceWorld } from './source/spec.js'
-
-interface Step {
-  readonly agent: string
-  readonly action: string
-  readonly resource?: string
-  readonly context?: Record<string, unknown>
-  readonly request?: { method: string; route: string }
-  readonly expect: Partial<Answer>
-}
-
-interface Vectors {
-  readonly agents: Record<string, Agent>
-  readonly policySets: Record<string, PolicyDocument[]>
-  readonly cases: (Step & { readonly title: string; readonly policies: string })[]
-  readonly sequences: { readonly title: string; readonly policies: string; readonly steps: (Step & { at: number })[] }[]
-}
 
 /** A comparison of a source with policies in process. */
 export interface AgreementCase {
@@ -32,7 +16,6 @@ export interface AgreementCase {
   run(binding: Binding, assert: Assert): Promise<void>
 }
 
-const given = vectors as unknown as Vectors
 const documentsOf = (name: string) => given.policySets[name] as PolicyDocument[]
 const agentOf = (name: string) => given.agents[name] as Agent
 const KNOWN_TIERS = ['unverified', 'verified', 'trusted', 'privileged', 'untrusted', 'anonymous', 'sandboxed', 'basic']

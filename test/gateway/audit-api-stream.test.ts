@@ -2,43 +2,35 @@ import { AuthenticationError } from '@meshguard/core'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { streamAudit } from '../../packages/gateway/src/admin/audit-stream.js'
 import type { AuditEntry } from '../../packages/gateway/src/audit/audit-log.js'
+import { EventBlocks, fieldOf } from './event-blocks.js'
 import { startGateway, type World } from './gateway-world.js'
 
 let world: World
-const open = new Set<ReadableStreamDefaultReader<Uint8Array>>()
+const open = new Set<EventBlocks>()
 
 beforeEach(async () => {
   world = await startGateway()
 })
 afterEach(async () => {
-  for (const reader of open) await reader.cancel().catch(() => undefined)
+  for (const blocks of open) await blocks.cancel().catch(() => undefined)
   open.clear()
   await world.close()
 })
 
-/** Reads blocks of a stream of events, one at a time. */
+/** The entries of a stream. */
 class Events {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
-  readonly #decoder = new TextDecoder()
-  #rest = ''
+  readonly #blocks: EventBlocks
 
   constructor(response: Response) {
-    this.#reader = (response.body as ReadableStream<Uint8Array>).getReader()
-    open.add(this.#reader)
+    this.#blocks = new EventBlocks(response.body)
+    open.add(this.#blocks)
   }
 
   /** The next block; `undefined` at the end. */
   async next(): Promise<{ id?: string; entry?: AuditEntry } | undefined> {
-    while (!this.#rest.includes('\n\n')) {
-      const { done, value } = await this.#reader.read()
-      if (done) return undefined
-      this.#rest += this.#decoder.decode(value, { stream: true })
-    }
-    const end = this.#rest.indexOf('\n\n')
-    const block = this.#rest.slice(0, end)
-    this.#rest = this.#rest.slice(end + 2)
-    const id = /^id: (.*)$/m.exec(block)?.[1]
-    const data = /^data: (.*)$/m.exec(block)?.[1]
+    const block = await this.#blocks.next()
+    if (block === undefined) return undefined
+    const [id, data] = [fieldOf(block, 'id'), fieldOf(block, 'data')]
     return { ...(id !== undefined && { id }), ...(data !== undefined && { entry: JSON.parse(data) as AuditEntry }) }
   }
 
@@ -53,8 +45,8 @@ class Events {
   }
 
   close(): Promise<void> {
-    open.delete(this.#reader)
-    return this.#reader.cancel()
+    open.delete(this.#blocks)
+    return this.#blocks.cancel()
   }
 }
 

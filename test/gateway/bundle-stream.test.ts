@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BundleStreams, MAX_UNREAD, type StreamLimits } from '../../packages/gateway/src/bundle/bundle-streams.js'
 import type { SignedBundle } from '../../packages/gateway/src/bundle/bundles.js'
 import type { AgentRecord } from '../../packages/gateway/src/store/store.js'
+import { EventBlocks, fieldOf } from './event-blocks.js'
 import { startGateway, type World } from './gateway-world.js'
 
 let world: World
@@ -19,37 +20,12 @@ afterEach(async () => {
   await world.close()
 })
 
-/** Reads a stream, one block at a time. */
-class Events {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
-  readonly #decoder = new TextDecoder()
-  #rest = ''
-
-  constructor(body: ReadableStream<Uint8Array>) {
-    this.#reader = body.getReader()
-  }
-
-  /** The next block; `undefined` at the end. */
-  async next(): Promise<string | undefined> {
-    while (!this.#rest.includes('\n\n')) {
-      const { done, value } = await this.#reader.read()
-      if (done) return undefined
-      this.#rest += this.#decoder.decode(value, { stream: true })
-    }
-    const end = this.#rest.indexOf('\n\n')
-    const block = this.#rest.slice(0, end)
-    this.#rest = this.#rest.slice(end + 2)
-    return block
-  }
-
+/** The events of a stream. */
+class Events extends EventBlocks {
   /** The version that the next event names. */
   async version(): Promise<number> {
-    const data = /^data: (.*)$/m.exec((await this.next()) ?? '')?.[1]
+    const data = fieldOf((await this.next()) ?? '', 'data')
     return (JSON.parse(data as string) as { version: number }).version
-  }
-
-  cancel(): Promise<void> {
-    return this.#reader.cancel()
   }
 }
 
@@ -60,7 +36,7 @@ async function stream(): Promise<Events> {
   const response = await world.fetch('/v1/bundle/stream', { headers, signal: controller.signal })
   expect(response.status).toBe(200)
   expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
-  return new Events(response.body as ReadableStream<Uint8Array>)
+  return new Events(response.body)
 }
 
 const metric = async (name: string): Promise<number> => {

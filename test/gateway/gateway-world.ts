@@ -79,6 +79,20 @@ export async function startGateway(options: WorldOptions = {}): Promise<World> {
   }
 }
 
+/** Runs with a gateway of its own, and the headers of an agent `agent-1`, as long as `run` takes. */
+export async function withGateway(
+  options: WorldOptions,
+  run: (own: World, headers: Record<string, string>) => Promise<void>,
+): Promise<void> {
+  const own = await startGateway(options)
+  try {
+    const { token } = await own.createAgent({ id: 'agent-1' })
+    await run(own, { authorization: `Bearer ${token}` })
+  } finally {
+    await own.close()
+  }
+}
+
 async function startIn(folder: string, policies: readonly object[], overrides: GatewayOptions): Promise<World> {
   const policiesDir = await writePolicies(folder, policies)
   const { gateway, services } = await assembleGateway({

@@ -2,7 +2,7 @@ import { createPolicies, fromPolicies } from '@meshguard/core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { policiesInSmallLetters, smallLetters } from '../../packages/gateway/src/decide/small-letters.js'
-import { startGateway, type World, type WorldOptions } from './gateway-world.js'
+import { withGateway } from './gateway-world.js'
 import { startUpstream, type Upstream } from './upstream.js'
 
 let upstream: Upstream
@@ -15,19 +15,8 @@ beforeEach(() => {
   upstream.received.length = 0
 })
 
-/** Runs with a gateway of its own. */
-async function withGateway(
-  options: WorldOptions,
-  run: (own: World, headers: Record<string, string>) => Promise<void>,
-): Promise<void> {
-  const own = await startGateway({ proxy: { target: upstream.origin }, ...options })
-  try {
-    const { token } = await own.createAgent({ id: 'agent-1' })
-    await run(own, { authorization: `Bearer ${token}` })
-  } finally {
-    await own.close()
-  }
-}
+const withProxy = (...[options, run]: Parameters<typeof withGateway>) =>
+  withGateway({ proxy: { target: upstream.origin }, ...options }, run)
 
 describe('A path in capitals', () => {
   const SECRETS = {
@@ -45,7 +34,7 @@ describe('A path in capitals', () => {
   test.each(['/ADMIN', '/Admin/keys', '/%41dmin', '/API/admin', '/api/V1/admiN'])(
     'is denied by the rule for small letters, as the upstream may take them for the same: %s',
     async (path) => {
-      await withGateway({ policies: [SECRETS] }, async (own, headers) => {
+      await withProxy({ policies: [SECRETS] }, async (own, headers) => {
         const answer = await own.fetch(`/proxy${path}`, { headers })
         expect(answer.status).toBe(403)
         expect(await answer.json()).toMatchObject({ code: 'denied', policy: 'secrets' })
@@ -57,7 +46,7 @@ describe('A path in capitals', () => {
   test('is denied by the rule for an agent on whose behalf another one acts', async () => {
     const forTagged = { ...SECRETS, appliesTo: { tags: ['guest'] } }
     const forOthers = { name: 'others', rules: [{ effect: 'allow', actions: ['read:*'] }] }
-    await withGateway({ policies: [forTagged, forOthers] }, async (own) => {
+    await withProxy({ policies: [forTagged, forOthers] }, async (own) => {
       const root = await own.createAgent({ id: 'root', tags: ['guest'] })
       const leaf = await own.createAgent({ id: 'leaf' })
       const body = { from: root.id, to: leaf.id, actions: ['read:*'], expiresIn: '1h' }
@@ -72,7 +61,7 @@ describe('A path in capitals', () => {
   })
 
   test('needs no rule for small letters to be allowed', async () => {
-    await withGateway({ policies: [OWN] }, async (own, headers) => {
+    await withProxy({ policies: [OWN] }, async (own, headers) => {
       expect((await own.fetch('/proxy/userProfiles', { headers })).status).toBe(200)
       expect((await own.fetch('/proxy/userprofiles', { headers })).status).toBe(403)
     })
@@ -97,14 +86,14 @@ describe('A path in capitals', () => {
         { effect: 'allow', actions: ['read:*'] },
       ],
     }
-    await withGateway({ policies: [MIXED] }, async (own, headers) => {
+    await withProxy({ policies: [MIXED] }, async (own, headers) => {
       const answer = await own.fetch(`/proxy${path}`, { headers })
       expect([answer.status, upstream.received.length]).toEqual([status, status === 200 ? 1 : 0])
     })
   })
 
   test('is compared with the policies that are in force now', async () => {
-    await withGateway({ policies: [OWN] }, async (own, headers) => {
+    await withProxy({ policies: [OWN] }, async (own, headers) => {
       const rules = [{ effect: 'deny', actions: ['read:userProfiles'], reason: 'Not today' }]
       expect((await own.fetch('/proxy/userProfiles', { headers })).status).toBe(200)
       expect((await own.admin('PUT', '/admin/policies/not-today', { name: 'not-today', rules })).status).toBe(201)

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { startGateway, type World, type WorldOptions } from './gateway-world.js'
+import { withGateway } from './gateway-world.js'
 import { startUpstream, type Upstream } from './upstream.js'
 
 const POLICIES = [
@@ -22,23 +22,11 @@ beforeEach(() => {
   upstream.answer(undefined)
 })
 
-/** Runs with a gateway of its own. */
-async function withGateway(
-  options: WorldOptions,
-  run: (own: World, headers: Record<string, string>) => Promise<void>,
-): Promise<void> {
-  const own = await startGateway({ policies: POLICIES, ...options })
-  try {
-    const { token } = await own.createAgent({ id: 'agent-1' })
-    await run(own, { authorization: `Bearer ${token}` })
-  } finally {
-    await own.close()
-  }
-}
+const withProxy = (...[options, run]: Parameters<typeof withGateway>) => withGateway({ policies: POLICIES, ...options }, run)
 
 describe('The configuration of a proxy', () => {
   test('without a target answers 404 that says so', async () => {
-    await withGateway({}, async (own, headers) => {
+    await withProxy({}, async (own, headers) => {
       const answer = await own.fetch('/proxy/contacts', { headers })
       expect([answer.status, answer.headers.get('x-meshguard-origin')]).toEqual([404, 'gateway'])
       expect((await answer.json()).message).toContain('PROXY_TARGET')
@@ -54,7 +42,7 @@ describe('The configuration of a proxy', () => {
       'POST /api/people': 'write:records',
       'GET /api/people/export': 'read:contacts/export',
     }
-    await withGateway({ proxy: { target: upstream.origin, routes } }, async (own, headers) => {
+    await withProxy({ proxy: { target: upstream.origin, routes } }, async (own, headers) => {
       const person = await own.fetch('/proxy/api/people/a%20b', { headers })
       expect([person.status, (await person.json()).url]).toEqual([200, '/api/people/a%20b'])
       expect(upstream.received[0]?.headers).toMatchObject({
@@ -71,12 +59,12 @@ describe('The configuration of a proxy', () => {
 
   test("sends the upstream's own credential, and the agent's only where that is asked for", async () => {
     const proxy = { target: upstream.origin, headers: { authorization: 'Bearer upstream', 'x-tenant': 't' } }
-    await withGateway({ proxy }, async (own, headers) => {
+    await withProxy({ proxy }, async (own, headers) => {
       await own.fetch('/proxy/contacts', { headers: { ...headers, 'x-tenant': 'mine' } })
       expect(upstream.received[0]?.headers).toMatchObject({ authorization: 'Bearer upstream', 'x-tenant': 't' })
     })
     upstream.received.length = 0
-    await withGateway({ proxy: { target: upstream.origin, forwardAuthorization: true } }, async (own, headers) => {
+    await withProxy({ proxy: { target: upstream.origin, forwardAuthorization: true } }, async (own, headers) => {
       await own.fetch('/proxy/contacts', { headers })
       expect(upstream.received[0]?.headers['authorization']).toBe(headers['authorization'])
     })
@@ -84,7 +72,7 @@ describe('The configuration of a proxy', () => {
 
   test('forwards the headers that PROXY_FORWARD_HEADERS lists, and the others no more', async () => {
     const proxy = { target: upstream.origin, forwardHeaders: ['x-tenant'] }
-    await withGateway({ proxy }, async (own, headers) => {
+    await withProxy({ proxy }, async (own, headers) => {
       const answer = await own.fetch('/proxy/contacts', {
         headers: { ...headers, 'x-tenant': 't', 'x-other': 'o', accept: 'a/b' },
       })
@@ -97,20 +85,20 @@ describe('The configuration of a proxy', () => {
 
   test('with CORS_ORIGIN lets that origin read what the upstream says, and no other', async () => {
     upstream.answer((_, outgoing) => outgoing.setHeader('access-control-allow-origin', '*').end('x'))
-    await withGateway({ corsOrigin: 'https://app.example', proxy: { target: upstream.origin } }, async (own, headers) => {
+    await withProxy({ corsOrigin: 'https://app.example', proxy: { target: upstream.origin } }, async (own, headers) => {
       const allowed = async (origin: string) =>
         (await own.fetch('/proxy/contacts', { headers: { ...headers, origin } })).headers.get('access-control-allow-origin')
       expect(await allowed('https://app.example')).toBe('https://app.example')
       expect(await allowed('https://evil.example')).toBeNull()
     })
-    await withGateway({ proxy: { target: upstream.origin } }, async (own, headers) => {
+    await withProxy({ proxy: { target: upstream.origin } }, async (own, headers) => {
       const answer = await own.fetch('/proxy/contacts', { headers: { ...headers, origin: 'https://evil.example' } })
       expect([answer.status, answer.headers.get('access-control-allow-origin')]).toEqual([200, null])
     })
   })
 
   test('in audit mode forwards a denial, and says so', async () => {
-    await withGateway({ mode: 'audit', proxy: { target: upstream.origin } }, async (own, headers) => {
+    await withProxy({ mode: 'audit', proxy: { target: upstream.origin } }, async (own, headers) => {
       const answer = await own.fetch('/proxy/contacts/export', { headers })
       expect([answer.status, answer.headers.get('x-meshguard-decision'), answer.headers.get('x-meshguard-audit')]).toEqual([
         200,
@@ -124,7 +112,7 @@ describe('The configuration of a proxy', () => {
   })
 
   test('in bypass mode forwards without a decision, but nothing malformed', async () => {
-    await withGateway({ mode: 'bypass', proxy: { target: upstream.origin } }, async (own) => {
+    await withProxy({ mode: 'bypass', proxy: { target: upstream.origin } }, async (own) => {
       expect((await own.fetch('/proxy/contacts/export')).status).toBe(200)
       expect(upstream.received[0]?.headers['x-meshguard-agent-id']).toBeUndefined()
       expect((await own.fetch('/proxy//contacts')).status).toBe(400)

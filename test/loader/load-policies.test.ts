@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ValidationError } from '@meshguard/core'
 import { type LoadedPolicies, type LoadPoliciesOptions, loadPolicies, type ReloadInfo } from '@meshguard/core/node'
-import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { FROM_INPUT, nodeProgram } from '../node-program.js'
 
 const policy = (name: string, action = 'read:*') => `name: ${name}\nrules:\n  - effect: allow\n    actions: ["${action}"]\n`
 const BAD = 'name: a\nrules:\n  - effect: alow\n    actions: ["read:*"]\n'
@@ -290,21 +290,13 @@ describe('watching', () => {
 
   it('does not keep the process alive', async () => {
     await put('a.yaml', policy('a'))
-    await build({
-      stdin: {
-        contents: `import { loadPolicies } from '@meshguard/core/node'
-          const policies = await loadPolicies(process.argv[2], { watch: true })
-          console.log(policies.current().policies.length)`,
-        resolveDir: import.meta.dirname,
-      },
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      conditions: ['meshguard:source'],
-      banner: { js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)` },
-      outfile: join(folder, 'watch.mjs'),
-    })
-    const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'watch.mjs'), folder], { timeout: 15_000 })
+    const program = `
+      import { loadPolicies } from '@meshguard/core/node'
+      const policies = await loadPolicies(process.argv[2], { watch: true })
+      console.log(policies.current().policies.length)`
+    const running = promisify(execFile)(process.execPath, [...FROM_INPUT, folder], { timeout: 15_000 })
+    running.child.stdin?.end(await nodeProgram(program))
+    const { stdout } = await running
     expect(stdout).toBe('1\n')
   })
 

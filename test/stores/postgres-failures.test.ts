@@ -6,6 +6,7 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { databaseUrlProblem, openStore } from '../../packages/gateway/src/store/open-store.js'
 import { connectionConfig } from '../../packages/gateway/src/store/postgres-pool.js'
+import type { Store } from '../../packages/gateway/src/store/store.js'
 import { agent, append, errorOf, numbers, row } from '../contracts/store/spec.js'
 import { everyMethod } from '../contracts/store.js'
 import { type OwnServer, startPostgres } from '../postgres/server.js'
@@ -16,6 +17,13 @@ beforeAll(async () => {
   server = await startPostgres()
 })
 afterAll(() => server.close())
+
+/** Whether the database can be used just now. */
+const answers = (store: Store) =>
+  store.ping().then(
+    () => true,
+    () => false,
+  )
 
 const KILL_ALL = `select pg_terminate_backend(pid) from pg_stat_activity
   where datname = current_database() and pid <> pg_backend_pid()`
@@ -251,16 +259,7 @@ describe('a server that stops', () => {
       }
       await expect.poll(() => told, { timeout: 10_000 }).toContain(undefined)
       await server.start()
-      await expect
-        .poll(
-          () =>
-            store.ping().then(
-              () => true,
-              () => false,
-            ),
-          { timeout: 10_000 },
-        )
-        .toBe(true)
+      await expect.poll(() => answers(store), { timeout: 10_000 }).toBe(true)
       await append(store, [row(2)])
       expect((await store.audit.scan('gateway', 0, 9)).map(({ sequence }) => sequence)).toEqual([1, 2])
       await store.changes?.catchUp()
@@ -373,16 +372,7 @@ describe('a server that does not answer any more', () => {
     expect(lines).toEqual([expect.stringContaining('The database answers late')])
     for (const { name } of await refused) expect(name).toBe('UnavailableError')
     freeze(false)
-    await expect
-      .poll(
-        () =>
-          store.ping().then(
-            () => true,
-            () => false,
-          ),
-        { timeout: 15_000 },
-      )
-      .toBe(true)
+    await expect.poll(() => answers(store), { timeout: 15_000 }).toBe(true)
     await append(store, [row(2)])
   }, 60_000)
 })

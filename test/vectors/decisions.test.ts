@@ -1,27 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { createPolicies } from '../../packages/core/src/policy/policies.js'
 import type { PolicyDocument } from '../../packages/core/src/policy/policy.js'
 import { fromPolicies } from '../../packages/core/src/sources/from-policies.js'
-import type { Agent, Answer, DecisionRequest } from '../../packages/core/src/types.js'
-
-interface Step {
-  readonly agent: string
-  readonly action: string
-  readonly resource?: string
-  readonly context?: Record<string, unknown>
-  readonly request?: { method: string; route: string }
-  readonly expect: Partial<Answer>
-}
-
-interface Vectors {
-  readonly agents: Record<string, Agent>
-  readonly policySets: Record<string, PolicyDocument[]>
-  readonly cases: (Step & { readonly title: string; readonly policies: string })[]
-  readonly sequences: { readonly title: string; readonly policies: string; readonly steps: (Step & { at: number })[] }[]
-}
-
-const vectors: Vectors = JSON.parse(readFileSync(new URL('decisions.json', import.meta.url), 'utf8'))
+import type { DecisionRequest } from '../../packages/core/src/types.js'
+import { type Step, vectors } from './decision-vectors.js'
 
 function requestOf({ agent, action, resource, context, request }: Step): DecisionRequest {
   return { agent: vectors.agents[agent], action, resource, context, request, traceId: 'vector' }
