@@ -67,12 +67,6 @@ export class BundleStreams {
     ofToken.stillMay = stillMay
     this.#tokens.set(caller.id, ofToken)
     let stream: Stream | undefined
-    const remove = () => {
-      if (stream === undefined || !ofToken.streams.delete(stream)) return
-      metrics.bundleStreams(-1)
-      if (ofToken.streams.size === 0) this.#tokens.delete(caller.id)
-      if (this.#tokens.size === 0) this.#rest()
-    }
     return new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
@@ -82,7 +76,7 @@ export class BundleStreams {
           this.#work()
           controller.enqueue(eventOf(newest))
         },
-        cancel: remove,
+        cancel: () => void (stream && this.#remove(caller.id, stream)),
       },
       { highWaterMark: MAX_UNREAD },
     )
@@ -120,12 +114,17 @@ export class BundleStreams {
   }
 
   #end(tokenId: string, stream: Stream): void {
+    if (this.#remove(tokenId, stream)) stream.controller.close()
+  }
+
+  /** Forgets a stream; false if it was forgotten before. */
+  #remove(tokenId: string, stream: Stream): boolean {
     const ofToken = this.#tokens.get(tokenId)
-    if (ofToken?.streams.delete(stream) !== true) return
-    stream.controller.close()
+    if (ofToken?.streams.delete(stream) !== true) return false
     this.#services.metrics.bundleStreams(-1)
     if (ofToken.streams.size === 0) this.#tokens.delete(tokenId)
     if (this.#tokens.size === 0) this.#rest()
+    return true
   }
 
   async #beat(): Promise<void> {

@@ -1,8 +1,11 @@
 import type { TrustTier } from '@meshguard/core'
 import { type Kysely, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
-import { decodeCursor, encodeCursor, pageSize } from './cursor.js'
+import { decodeCursor, pageOf, pageSize } from './cursor.js'
 import type { AgentsTable, Schema } from './schema.js'
 import type { AgentChange, AgentRecord, AgentStore } from './store.js'
+
+/** The most that `changedSince` answers at once. */
+const MAX_CHANGED = 1000
 
 /** Agents in the order in which they were made. */
 export function agentStore(read: Kysely<Schema>, write: Kysely<Schema>): AgentStore {
@@ -24,11 +27,8 @@ export function agentStore(read: Kysely<Schema>, write: Kysely<Schema>): AgentSt
         const [createdAt, id] = decodeCursor(cursor, [0, ''] as const)
         query = query.where(({ eb, refTuple, tuple }) => eb(refTuple('created_at', 'id'), '>', tuple(createdAt, id)))
       }
-      const rows = await query.execute()
-      const items = rows.slice(0, size).map(agentOf)
-      const last = items.at(-1)
-      if (rows.length <= size || last === undefined) return { items }
-      return { items, nextCursor: encodeCursor([last.createdAt, last.id]) }
+      const found = (await query.execute()).map(agentOf)
+      return pageOf(found, size, ({ createdAt, id }) => [createdAt, id])
     },
 
     async get(id) {
@@ -71,16 +71,11 @@ export function agentStore(read: Kysely<Schema>, write: Kysely<Schema>): AgentSt
         const [updatedAt, id] = decodeCursor(cursor, [0, ''] as const)
         query = query.where(({ eb, refTuple, tuple }) => eb(refTuple('updated_at', 'id'), '>', tuple(updatedAt, id)))
       }
-      const rows = await query.execute()
-      const items = rows.slice(0, size).map(agentOf)
-      const last = items.at(-1)
-      if (rows.length <= size || last === undefined) return { items }
-      return { items, nextCursor: encodeCursor([last.updatedAt, last.id]) }
+      const found = (await query.execute()).map(agentOf)
+      return pageOf(found, size, ({ updatedAt, id }) => [updatedAt, id])
     },
   }
 }
-
-const MAX_CHANGED = 1000
 
 /** The tags once more, one to a row, so that agents are found by them. */
 async function writeTags(trx: Transaction<Schema>, id: string, tags: readonly string[]): Promise<void> {

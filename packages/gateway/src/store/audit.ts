@@ -1,6 +1,6 @@
 import { type Kysely, type Selectable, type SelectQueryBuilder, sql } from 'kysely'
 import { badRequest } from '../http/errors.js'
-import { decodeCursor, encodeCursor, pageSize } from './cursor.js'
+import { decodeCursor, pageOf, pageSize } from './cursor.js'
 import type { AuditTable, Schema } from './schema.js'
 import type { AuditFilter, AuditRow, AuditStore } from './store.js'
 
@@ -35,11 +35,8 @@ export function auditStore(read: Kysely<Schema>, write: Kysely<Schema>): Omit<Au
 
     async query(filter) {
       const size = pageSize(filter.limit, 50)
-      const rows = await search(read, filter, size + 1)
-      const items = rows.slice(0, size)
-      const last = items.at(-1)
-      if (rows.length <= size || last === undefined) return { items }
-      return { items, nextCursor: encodeCursor([last.timestamp, last.sequence, last.writer]) }
+      const found = await search(read, filter, size + 1)
+      return pageOf(found, size, ({ timestamp, sequence, writer }) => [timestamp, sequence, writer])
     },
 
     async newest() {

@@ -1,4 +1,5 @@
 import { badRequest } from '../http/errors.js'
+import type { Page } from './store.js'
 
 /** Where the next page begins: the sort key of the last item of this one, so that rows added meanwhile shift nothing. */
 export type Position = readonly (string | number)[]
@@ -39,4 +40,17 @@ export function pageSize(limit: number | undefined, otherwise: number): number {
   if (limit === undefined) return otherwise
   if (Number.isInteger(limit) && limit >= 1 && limit <= 1000) return limit
   throw badRequest('The limit must be a whole number from 1 to 1000', [{ path: 'limit', message: 'from 1 to 1000' }])
+}
+
+/**
+ * The page of what was found.
+ *
+ * @param found One more than the page may have, where there is more.
+ * @param positionOf Where the next page begins, behind the last item of this one.
+ */
+export function pageOf<T>(found: readonly T[], size: number, positionOf: (last: T) => Position): Page<T> {
+  const items = found.slice(0, size)
+  const last = items.at(-1)
+  if (found.length <= size || last === undefined) return { items }
+  return { items, nextCursor: encodeCursor(positionOf(last)) }
 }

@@ -14,6 +14,7 @@ import { claimDatabase } from './sqlite-claim.js'
 import { sqliteDialect } from './sqlite-dialect.js'
 import { sqliteLimiter } from './sqlite-limiter.js'
 import { SqlitePool } from './sqlite-pool.js'
+import { SQLITE_PLAN } from './sqlite-schema.js'
 import type { Store } from './store.js'
 
 /** Connections that read. One looks through the audit log while others look up agents. */
@@ -49,7 +50,7 @@ export async function openSqliteStore(databaseUrl: string, { log }: { readonly l
     return closing
   }
   try {
-    const { from, to } = await migrate(write)
+    const { from, to } = await migrate(write, SQLITE_PLAN)
     if (from !== to) log.info({ from, to }, from === 0 ? 'database made' : 'database brought up to date')
   } catch (error) {
     await close()

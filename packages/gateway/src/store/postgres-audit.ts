@@ -69,7 +69,7 @@ select child.relname as name from pg_inherits join pg_class child on child.oid =
 where inhparent = 'audit'::regclass order by name`
 
 /** The last row of each chain in a month, found by skipping from one writer to the next. */
-const ENDS = (month: string) => `
+const endsOf = (month: string) => `
 with recursive written (writer) as (
   select min(writer) from ${month}
   union all
@@ -91,7 +91,7 @@ export function postgresParts(pool: PostgresPool, write: Kysely<Schema>): Pick<A
       const end = name === undefined ? undefined : endOf(name)
       if (name === undefined || end === undefined || end > before) return undefined
       const ends = await pool.run<Pick<AuditRow, 'writer' | 'sequence' | 'hash'> & { reaches_on: boolean }>({
-        text: ENDS(name),
+        text: endsOf(name),
         values: [new Date(end)],
       })
       // A clock that was set back can leave older rows of a chain in a younger month: then the rows go one by one.

@@ -1,11 +1,11 @@
-import { sql, type Transaction } from 'kysely'
-import type { Schema } from './schema.js'
+import { sql } from 'kysely'
+import type { Migration } from './migrations.js'
 
 /**
  * What was done to the schema of PostgreSQL, in order. Released ones never change. Texts are ordered by their bytes, as SQLite
  * and JavaScript do, whatever the locale of the database.
  */
-export const POSTGRES_MIGRATIONS: ReadonlyArray<(db: Transaction<Schema>) => Promise<void>> = [
+export const POSTGRES_MIGRATIONS: readonly Migration[] = [
   async (db) => {
     for (const part of [TABLES, AUDIT, CHANGES, LIMITER]) await sql.raw(part).execute(db)
   },
