@@ -144,6 +144,22 @@ export const agents: readonly StoreCase[] = [
     },
   },
   {
+    title: 'raises a generation once, whoever raises it to the same at the same time, and never lowers it',
+    async run({ store }, assert) {
+      await store.agents.insert(agent('a'))
+      const raise = (generation: number, name: string) =>
+        store.agents.update('a', { generation, name }, 2000).then(
+          (after) => after?.name,
+          (error) => error.status,
+        )
+      const raised = await Promise.all(['one', 'two', 'three'].map((name) => raise(1, name)))
+      assert.equal(raised.filter((status) => status === 409).length, 2)
+      const name = raised.find((status) => status !== 409)
+      assert.equal(await raise(0, 'four'), 409)
+      assert.equal(await store.agents.get('a'), agent('a', { name, generation: 1, updatedAt: 2000 }))
+    },
+  },
+  {
     title: 'lists the agents that were changed since a time, the earliest change first, and none that is as it was made',
     async run({ store }, assert) {
       for (const n of numbers(1, 9)) await store.agents.insert(agent(`a${n}`, { createdAt: 1000, updatedAt: 1000 }))

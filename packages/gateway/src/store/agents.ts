@@ -1,5 +1,6 @@
 import type { TrustTier } from '@meshguard/core'
 import { type Kysely, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
+import { conflict } from '../http/errors.js'
 import { decodeCursor, pageOf, pageSize } from './cursor.js'
 import type { AgentsTable, Schema } from './schema.js'
 import type { AgentChange, AgentRecord, AgentStore } from './store.js'
@@ -49,9 +50,15 @@ export function agentStore(read: Kysely<Schema>, write: Kysely<Schema>): AgentSt
         // Later than it was made, whatever the clock says, so that `changedSince` finds it.
         const later = sql<number>`case when created_at < ${now} then ${now} else created_at + 1 end`
         const all = 'updated_at' in set ? { ...set, updated_at: later } : set
-        if (Object.keys(all).length > 0) await trx.updateTable('agents').set(all).where('id', '=', id).execute()
+        let isTooLate = false
+        if (Object.keys(all).length > 0) {
+          let update = trx.updateTable('agents').set(all).where('id', '=', id)
+          if (change.generation !== undefined) update = update.where('generation', '<', change.generation)
+          isTooLate = (await update.executeTakeFirst()).numUpdatedRows === 0n
+        }
         const row = await trx.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirst()
         if (row === undefined) return undefined
+        if (isTooLate) throw conflict(`The tokens of "${id}" were revoked by another request meanwhile: try again`)
         if (change.tags !== undefined) await writeTags(trx, id, change.tags)
         return agentOf(row)
       })

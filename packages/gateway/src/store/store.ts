@@ -42,7 +42,11 @@ export interface AgentStore {
   get(id: string): Promise<AgentRecord | undefined>
   /** @throws Error when the id is taken. */
   insert(agent: AgentRecord): Promise<void>
-  /** The agent after the change, or `undefined` for an unknown one. `updatedAt` becomes `now`, but not for `lastSeenAt` alone. */
+  /**
+   * The agent after the change, or `undefined` for an unknown one. `updatedAt` becomes `now`, but not for `lastSeenAt` alone.
+   *
+   * @throws RequestError 409, and changes nothing, for a generation that is not above the one there is.
+   */
   update(id: string, change: AgentChange, now: number): Promise<AgentRecord | undefined>
   /**
    * The agents that were changed or revoked at or after a time, the earliest change first; one that is as it was made is not among
