@@ -64,13 +64,11 @@ function hopsOf(delegation: unknown): string[] {
 }
 
 const refused = (reason: string): Answer => Object.freeze({ allowed: false, code: 'unauthenticated', reason })
+const AGENT_REVOKED = refused('The agent is revoked')
+const TOKEN_REVOKED = refused('The token is revoked')
+const DELEGATION_REVOKED = refused('The delegation of the token is revoked, expired or unknown')
 /** The bundle says that an agent, or its token, is revoked. */
-export const REVOKED: ReadonlySet<Answer> = new Set([
-  refused('The agent is revoked'),
-  refused('The token is revoked'),
-  refused('The delegation of the token is revoked, expired or unknown'),
-])
-const [AGENT_REVOKED, TOKEN_REVOKED, DELEGATION_REVOKED] = [...REVOKED] as [Answer, Answer, Answer]
+export const REVOKED: ReadonlySet<Answer> = new Set([AGENT_REVOKED, TOKEN_REVOKED, DELEGATION_REVOKED])
 const OTHER_AGENT = refused('The token is for another agent')
 const NOBODY = refused('No credential was presented')
 

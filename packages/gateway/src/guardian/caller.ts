@@ -1,5 +1,4 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { type Guard, UnavailableError } from '@meshguard/core'
 import { bearerOf } from '@meshguard/core/http'
 import { isLoopback } from '../http/address.js'
 import type { GuardianParts } from './guardian-parts.js'
@@ -20,36 +19,4 @@ export function callerOf({ ownToken }: GuardianParts, { authorization, host = ''
   if (authorization !== undefined) return { token: bearerOf(authorization), sentToken: true }
   const isHere = isLoopback(host.replace(/:\d{1,5}$/, '').replace(/^\[(.*)\]$/, '$1'))
   return { token: isHere ? ownToken?.() : undefined, sentToken: false }
-}
-
-const MAX_REMEMBERED = 1000
-
-/** Whose tokens are, as far as they were verified. A token's agent never changes; whether the token is still good is not told. */
-export class TokenOwners {
-  readonly #guard: Guard
-  readonly #owners = new Map<string, string>()
-
-  constructor(guard: Guard) {
-    this.#guard = guard
-  }
-
-  /** The id of a token's agent; `undefined` for one that is not good, or cannot be judged. Nothing is recorded. */
-  async ownerOf(token: string): Promise<string | undefined> {
-    const known = this.#owners.get(token)
-    if (known !== undefined) return known
-    const agentId = await this.#verify(token)
-    if (agentId === undefined) return undefined
-    if (this.#owners.size >= MAX_REMEMBERED) this.#owners.clear()
-    this.#owners.set(token, agentId)
-    return agentId
-  }
-
-  async #verify(token: string): Promise<string | undefined> {
-    try {
-      return (await this.#guard.explain('read:guardian', { token })).agentId
-    } catch (error) {
-      if (error instanceof UnavailableError) return undefined
-      throw error
-    }
-  }
 }

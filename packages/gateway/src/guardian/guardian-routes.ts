@@ -7,8 +7,9 @@ import { statementOf } from '../checks/statement.js'
 import { badRequest } from '../http/errors.js'
 import type { GatewayEnv } from '../services.js'
 import { VERSION } from '../version.js'
-import { type Caller, callerOf, TokenOwners } from './caller.js'
+import { type Caller, callerOf } from './caller.js'
 import type { GuardianParts } from './guardian-parts.js'
+import { TokenOwners } from './token-owners.js'
 
 const CHECK = '/proxy/check'
 const MAX_BODY = 64 * 1024
