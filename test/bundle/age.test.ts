@@ -2,21 +2,13 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  type AuditEvent,
-  agentTokens,
-  ConnectionError,
-  createGuard,
-  type DecisionRequest,
-  type FromBundleOptions,
-  fromBundle,
-  type MeshGuardError,
-} from '@meshguard/core'
+import { type AuditEvent, agentTokens, ConnectionError, createGuard, type DecisionRequest } from '@meshguard/core'
 import { cacheInCacheApi, cacheInKv, cacheInMemory } from '@meshguard/core/bundle'
 import { cacheInFile } from '@meshguard/core/node'
 import { Miniflare, Response as WorkerResponse } from 'miniflare'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type Publisher, startPublisher } from './publisher.js'
+import { sourcesOf } from './sources.js'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 3_600_000
@@ -32,31 +24,18 @@ interface KeptResponses {
 }
 
 let publisher: Publisher
-let errors: MeshGuardError[]
-const open: { close(): Promise<void> }[] = []
+const { start, errors, close } = sourcesOf(() => publisher, { pollMs: 24 * HOUR_MS })
 
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: START })
   publisher = await startPublisher()
-  errors = []
 })
 afterEach(async () => {
-  for (const one of [...open.splice(0), publisher]) await one.close()
+  await close()
+  await publisher.close()
   vi.useRealTimers()
 })
 
-function start(options: Partial<FromBundleOptions> = {}) {
-  const source = fromBundle({
-    url: publisher.url,
-    ...publisher.signer.options,
-    pollMs: 24 * HOUR_MS,
-    onError: (error: MeshGuardError) => void errors.push(error),
-    onReload: () => undefined,
-    ...options,
-  } as FromBundleOptions)
-  open.push(source)
-  return source
-}
 const outcome = (source: ReturnType<typeof start>, asked = question) =>
   Promise.resolve(source.decide(asked)).then(
     ({ code }) => code,

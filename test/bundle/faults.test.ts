@@ -1,9 +1,10 @@
 /** Networks that fail, with real sockets: whatever happens on the way, nothing is allowed that the gateway did not sign. */
 import type { ServerResponse } from 'node:http'
-import { type DecisionRequest, type FromBundleOptions, fromBundle, type MeshGuardError } from '@meshguard/core'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { DecisionRequest } from '@meshguard/core'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { randomFrom, startNetwork } from '../faults/network.js'
 import { ALLOW_READING, type Fault, type Publisher, startPublisher } from './publisher.js'
+import { sourcesOf } from './sources.js'
 
 const agent = { id: 'agent_nova', trustTier: 'verified' }
 const question: DecisionRequest = { action: 'read:contacts', agent, traceId: 'trace-0001' }
@@ -11,29 +12,16 @@ const SEED = 20260105
 const ROUNDS = Number(process.env['MESHGUARD_ROUNDS'] ?? 120)
 
 let publisher: Publisher
-let errors: MeshGuardError[]
-const open: { close(): Promise<void> }[] = []
+const { start, errors, close } = sourcesOf(() => publisher, { timeoutMs: 300 })
 
 beforeEach(async () => {
   publisher = await startPublisher()
-  errors = []
 })
 afterEach(async () => {
-  for (const one of [...open.splice(0), publisher]) await one.close()
+  await close()
+  await publisher.close()
 })
 
-function start(options: Partial<FromBundleOptions> = {}) {
-  const source = fromBundle({
-    url: publisher.url,
-    ...publisher.signer.options,
-    onError: (error: MeshGuardError) => void errors.push(error),
-    onReload: () => undefined,
-    timeoutMs: 300,
-    ...options,
-  } as FromBundleOptions)
-  open.push(source)
-  return source
-}
 const until = (holds: () => unknown) => vi.waitFor(() => expect(holds()).toBeTruthy(), { timeout: 8000, interval: 10 })
 
 /** Says that the whole bundle is coming, and sends a part of it. */
@@ -129,7 +117,7 @@ describe('A network between', () => {
   it(`that delays, cuts, trickles and repeats at random never makes a version go back (seed ${SEED}, ${ROUNDS} rounds)`, async () => {
     const random = randomFrom(SEED)
     const network = await startNetwork(publisher.url, random)
-    open.push(network)
+    onTestFinished(() => network.close())
     const source = start({ url: network.url, pollMs: 5, timeoutMs: 150 })
     let published = 0
     let seen = 0

@@ -4,12 +4,12 @@ import {
   type FromBundleOptions,
   fromBundle,
   generateKeys,
-  type MeshGuardError,
   ValidationError,
 } from '@meshguard/core'
 import { cacheInMemory, signBundle } from '@meshguard/core/bundle'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ALLOW_READING, type Publisher, startPublisher } from './publisher.js'
+import { sourcesOf } from './sources.js'
 
 const HOUR_MS = 3_600_000
 const agent = { id: 'agent_nova', trustTier: 'verified', tags: ['sales'] }
@@ -17,33 +17,23 @@ const question: DecisionRequest = { action: 'read:contacts', agent, traceId: 'tr
 const at = (ms: number) => new Date(ms).toISOString()
 
 let publisher: Publisher
-let errors: MeshGuardError[]
 let reloads: object[]
-const open: { close(): Promise<void> }[] = []
+const { start, errors, close } = sourcesOf(() => publisher, {
+  pollMs: 24 * HOUR_MS,
+  onReload: (info: object) => void reloads.push(info),
+})
 
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: Date.UTC(2026, 0, 5) })
   publisher = await startPublisher()
-  errors = []
   reloads = []
 })
 afterEach(async () => {
-  for (const one of [...open.splice(0), publisher]) await one.close()
+  await close()
+  await publisher.close()
   vi.useRealTimers()
 })
 
-function start(options: Partial<FromBundleOptions> = {}) {
-  const source = fromBundle({
-    url: publisher.url,
-    ...publisher.signer.options,
-    pollMs: 24 * HOUR_MS,
-    onError: (error: MeshGuardError) => void errors.push(error),
-    onReload: (info: object) => void reloads.push(info),
-    ...options,
-  } as FromBundleOptions)
-  open.push(source)
-  return source
-}
 const later = (ms: number) => vi.setSystemTime(Date.now() + ms)
 const codeOf = async (source: ReturnType<typeof start>, more: object = {}) =>
   (await source.decide({ ...question, ...more })).code

@@ -1,11 +1,12 @@
 /** When a bundle is asked for, and what becomes of the answers. */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { type DecisionRequest, type FromBundleOptions, fromBundle, generateKeys, type MeshGuardError } from '@meshguard/core'
+import { type DecisionRequest, generateKeys } from '@meshguard/core'
 import { type BundleRequest, signBundle } from '@meshguard/core/bundle'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FROM_INPUT, nodeProgram } from '../node-program.js'
 import { ALLOW_READING, type Publisher, startPublisher } from './publisher.js'
+import { sourcesOf } from './sources.js'
 
 const question: DecisionRequest = {
   action: 'read:contacts',
@@ -16,30 +17,18 @@ const POLL_MS = 30_000
 const run = promisify(execFile)
 
 let publisher: Publisher
-let errors: MeshGuardError[]
-const open: { close(): Promise<void> }[] = []
+const { start, errors, close } = sourcesOf(() => publisher)
 
 beforeEach(async () => {
   publisher = await startPublisher()
-  errors = []
 })
 afterEach(async () => {
-  for (const one of [...open.splice(0), publisher]) await one.close()
+  await close()
+  await publisher.close()
   vi.useRealTimers()
   vi.restoreAllMocks()
 })
 
-function start(options: Partial<FromBundleOptions> = {}) {
-  const source = fromBundle({
-    url: publisher.url,
-    ...publisher.signer.options,
-    onError: (error: MeshGuardError) => void errors.push(error),
-    onReload: () => undefined,
-    ...options,
-  } as FromBundleOptions)
-  open.push(source)
-  return source
-}
 /** Waits, on the real clock, until something holds. */
 const until = (holds: () => unknown) => vi.waitFor(() => expect(holds()).toBeTruthy(), { timeout: 5000, interval: 5 })
 /** Whatever can be done by now is done. */
