@@ -20,7 +20,11 @@ async function registry() {
     reading.meanwhile = async () => {}
     return read
   }
-  const bundled = new BundledAgents({ ...store.agents, changedSince }, DAY_MS)
+  const get: AgentStore['get'] = async (id) => {
+    await reading.meanwhile()
+    return store.agents.get(id)
+  }
+  const bundled = new BundledAgents({ ...store.agents, changedSince, get }, DAY_MS)
   const revoke = () => store.agents.update('a', { status: 'revoked', revokedAt: NOW }, NOW)
   return { bundled, revoke, reading }
 }
@@ -36,4 +40,17 @@ it.each([
   }
   await bundled.read([], false, NOW)
   expect(await bundled.read([], false, NOW + 1000)).toMatchObject({ a: { revoked: true } })
+})
+
+it('a bundle names whom it was told of before the agents could not be read', async () => {
+  const { bundled, revoke, reading } = await registry()
+  await bundled.read([], false, NOW)
+  await revoke()
+  bundled.note('a')
+  reading.meanwhile = async () => {
+    throw new Error('no database')
+  }
+  await expect(bundled.read([], false, NOW)).rejects.toThrow('no database')
+  reading.meanwhile = async () => {}
+  expect(await bundled.read([], false, NOW)).toMatchObject({ a: { revoked: true } })
 })
