@@ -5,9 +5,7 @@ import { type BundleDocument, verifyBundle } from '@meshguard/core/bundle'
 import { decodeProtectedHeader } from 'jose'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { nextVersion } from '../../packages/gateway/src/bundle/bundle-version.js'
-import type { SignedBundle } from '../../packages/gateway/src/bundle/bundles.js'
 import { createBundles } from '../../packages/gateway/src/bundle/create-bundles.js'
-import type { ChangeListener, Changes, SettingsStore, StoreChange } from '../../packages/gateway/src/store/store.js'
 import { ADMIN_TOKEN, POLICY, startGateway, type World, type WorldOptions } from './gateway-world.js'
 
 const HOUR_MS = 3_600_000
@@ -241,59 +239,6 @@ describe('ETag and version', () => {
     expect(one.etag).toBe(two.etag)
     expect(Buffer.from(one.bytes)).toEqual(Buffer.from(two.bytes))
     await other.close()
-  })
-
-  it.each(['what', 'no more than that something'])(
-    'of a replica that is told late %s another one changed are of all',
-    async (told) => {
-      const { store, keys, policies, metrics, log } = world.services
-      const listeners = new Set<ChangeListener>()
-      let untold: readonly StoreChange[] | undefined = []
-      const changes: Changes = {
-        subscribe(listener) {
-          listeners.add(listener)
-          return () => void listeners.delete(listener)
-        },
-        async catchUp() {
-          for (const listener of listeners) await listener(untold)
-          untold = []
-        },
-      }
-      const behind = createBundles({ store: { ...store, changes }, keys, policies, metrics, log, now: () => now })
-      await behind.current()
-      const { id } = await world.createAgent()
-      await made('DELETE', `/admin/agents/${id}`)
-      untold = told === 'what' ? [{ kind: 'agents', key: id }] : undefined
-      const { version } = await fetched()
-      behind.changed()
-      const jws = new TextDecoder().decode((await behind.current()).bytes)
-      const { document } = await verifyBundle(jws, { jwks: keys.published() }, { now })
-      expect(document).toMatchObject({ version, agents: { [id]: { revoked: true } } })
-      await behind.close()
-    },
-  )
-
-  it('are those of another bundle for whoever asks after a change, although one is being signed already', async () => {
-    const { store, keys, policies, metrics, log } = world.services
-    const { id } = await world.createAgent()
-    let second: Promise<SignedBundle> | undefined
-    const swap: SettingsStore['swap'] = async (...record) => {
-      if (second === undefined) {
-        await store.agents.update(id, { status: 'revoked', revokedAt: now }, now)
-        bundles.changed(id)
-        second = bundles.current()
-      }
-      return store.settings.swap(...record)
-    }
-    const settings = { ...store.settings, swap }
-    const bundles = createBundles({ store: { ...store, settings }, keys, policies, metrics, log, now: () => now })
-    const saysOf = async ({ bytes }: SignedBundle) =>
-      (await verifyBundle(new TextDecoder().decode(bytes), { jwks: keys.published() }, { now })).document
-    const first = await saysOf(await bundles.current())
-    expect(first.agents[id]).toBeUndefined()
-    const { version, agents } = await saysOf((await second) as unknown as SignedBundle)
-    expect([version > first.version, agents[id]]).toEqual([true, expect.objectContaining({ revoked: true })])
-    await bundles.close()
   })
 
   it('never give a smaller version to a newer state, whatever the order of replicas and clocks', async () => {

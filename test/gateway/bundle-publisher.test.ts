@@ -1,0 +1,113 @@
+/** What is signed when, seen from inside a gateway. */
+import { verifyBundle } from '@meshguard/core/bundle'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import type { Bundles, SignedBundle } from '../../packages/gateway/src/bundle/bundles.js'
+import { createBundles } from '../../packages/gateway/src/bundle/create-bundles.js'
+import { createKeys } from '../../packages/gateway/src/identity/create-keys.js'
+import type { ChangeListener, Changes, SettingsStore, Store, StoreChange } from '../../packages/gateway/src/store/store.js'
+import { startGateway, type World } from './gateway-world.js'
+
+let world: World
+beforeEach(async () => {
+  world = await startGateway()
+})
+afterEach(() => world.close())
+
+/** Another replica on the store of the gateway, some parts of which are its own. */
+function replica(parts: Partial<Store> = {}): Bundles {
+  const { store, keys, policies, metrics, log, now } = world.services
+  const bundles = createBundles({ store: { ...store, ...parts }, keys, policies, metrics, log, now })
+  onTestFinished(() => bundles.close())
+  return bundles
+}
+
+async function saysOf({ bytes }: SignedBundle) {
+  return (await verifyBundle(new TextDecoder().decode(bytes), { jwks: world.services.keys.published() })).document
+}
+
+async function revoke(id: string): Promise<void> {
+  const now = Date.now()
+  await world.services.store.agents.update(id, { status: 'revoked', revokedAt: now }, now)
+}
+
+describe('a bundle that is asked for after a change', () => {
+  it.each(['what', 'no more than that something'])(
+    'holds it, where a replica is told late %s another one changed',
+    async (told) => {
+      const listeners = new Set<ChangeListener>()
+      let untold: readonly StoreChange[] | undefined = []
+      const changes: Changes = {
+        subscribe(listener) {
+          listeners.add(listener)
+          return () => void listeners.delete(listener)
+        },
+        async catchUp() {
+          for (const listener of listeners) await listener(untold)
+          untold = []
+        },
+      }
+      const behind = replica({ changes })
+      await behind.current()
+      const { id } = await world.createAgent()
+      await revoke(id)
+      world.services.bundles.changed(id)
+      untold = told === 'what' ? [{ kind: 'agents', key: id }] : undefined
+      const { version } = await world.services.bundles.current()
+      behind.changed()
+      expect(await saysOf(await behind.current())).toMatchObject({ version, agents: { [id]: { revoked: true } } })
+    },
+  )
+
+  it('holds it, although another one is being signed already', async () => {
+    const { settings } = world.services.store
+    const { id } = await world.createAgent()
+    let second: Promise<SignedBundle> | undefined
+    const swap: SettingsStore['swap'] = async (...record) => {
+      if (second === undefined) {
+        await revoke(id)
+        bundles.changed(id)
+        second = bundles.current()
+      }
+      return settings.swap(...record)
+    }
+    const bundles = replica({ settings: { ...settings, swap } })
+    const first = await saysOf(await bundles.current())
+    expect(first.agents[id]).toBeUndefined()
+    const { version, agents } = await saysOf((await second) as unknown as SignedBundle)
+    expect([version > first.version, agents[id]]).toEqual([true, expect.objectContaining({ revoked: true })])
+  })
+
+  it('holds it, or is refused, although signing one has failed since', async () => {
+    const { delegations } = world.services.store
+    let isFailing = false
+    const list = async () => {
+      if (isFailing) throw new Error('no database')
+      return delegations.list()
+    }
+    const bundles = replica({ delegations: { ...delegations, list } })
+    await bundles.current()
+    const { id } = await world.createAgent()
+    await revoke(id)
+    bundles.changed(id)
+    isFailing = true
+    await expect(bundles.current()).rejects.toThrow('no database')
+    await expect(bundles.current()).rejects.toThrow('no database')
+    isFailing = false
+    expect((await saysOf(await bundles.current())).agents[id]).toMatchObject({ revoked: true })
+  })
+})
+
+it('keys that another gateway has made are noticed, and guards are woken', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const bundles = replica()
+  const told: number[] = []
+  const { version } = await bundles.current()
+  bundles.subscribe((bundle) => told.push(bundle.version))
+  const { config, log, now } = world.services
+  await (await createKeys({ config, log, now })).rotate('token')
+  vi.advanceTimersByTime(60_000)
+  await expect.poll(() => told, { timeout: 10_000 }).toHaveLength(1)
+  expect(told[0]).toBeGreaterThan(version)
+  expect((await saysOf(await bundles.current())).jwks.keys).toHaveLength(2)
+})
