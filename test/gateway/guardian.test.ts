@@ -1,4 +1,4 @@
-import { type AuditEvent, type BundleSource, createGuard, fromBundle, fromGateway } from '@meshguard/core'
+import { type AuditEvent, type BundleSource, createGuard, fromBundle, fromGateway, UnavailableError } from '@meshguard/core'
 import { createGuardian, type Guardian, type GuardianOptions } from '@meshguard/gateway/guardian'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { startGateway, type World, type WorldAgent } from './gateway-world.js'
@@ -161,6 +161,19 @@ describe('POST /enforce', () => {
       events.filter((event) => 'allowed' in event && event.allowed).map((event) => 'agentId' in event && event.agentId),
     ).toEqual(['agent', 'other'])
   })
+})
+
+it('holds agentId against the token also when that could not be verified at first', async () => {
+  const good = fromBundle({ url: world.url, token: service, jwks: `${world.url}/.well-known/jwks.json` })
+  await good.refresh()
+  const explain = async () => {
+    throw new UnavailableError('There is no bundle yet')
+  }
+  const decideMany = (...asked: Parameters<NonNullable<BundleSource['decideMany']>>) => good.decideMany?.(...asked) ?? []
+  const source: BundleSource = { ...good, decide: good.decide, decideMany, explain }
+  const { post } = await start({ source })
+  expect((await post('/enforce', { action: 'read:x', agentId: 'agent' }, agent.token)).status).toBe(200)
+  expect((await post('/enforce', { action: 'read:x', agentId: 'other' }, agent.token)).status).toBe(401)
 })
 
 describe('the agent beside a guardian', () => {

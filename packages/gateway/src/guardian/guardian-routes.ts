@@ -95,12 +95,14 @@ export function guardianRoutes(parts: GuardianParts): Hono<GatewayEnv> {
     const { traceId } = c.var
     const isNamed = questions.some(({ agentId }) => agentId !== undefined)
     const owner = isNamed && token !== undefined ? await owners.ownerOf(token) : undefined
-    const isOfAnother = ({ agentId }: Question) => agentId !== undefined && owner !== undefined && agentId !== owner
+    const isOfAnother = ({ agentId }: Question, by = owner) => agentId !== undefined && by !== undefined && agentId !== by
     const own = questions.filter((one) => !isOfAnother(one))
     const decided = (own.length === 0 ? [] : await guard.checkMany(own, { token, traceId })).values()
     return questions.map((one) => {
-      if (!isOfAnother(one)) return decided.next().value as Decision
       const { action, resource } = one
+      // Who has no known owner may have been found to be somebody since.
+      const decision = isOfAnother(one) ? undefined : (decided.next().value as Decision)
+      if (decision !== undefined && !isOfAnother(one, decision.agentId)) return decision
       return guard.refuse({ action, resource, traceId }, 'unauthenticated', 'The token is for another agent')
     }) as [Decision, ...Decision[]]
   }
