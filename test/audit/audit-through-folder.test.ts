@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -106,6 +107,38 @@ describe('auditThroughFolder', () => {
     for (const trace of ['trace-1', 'trace-bad', 'trace-2']) sink.record(trace === 'trace-bad' ? deny(trace) : allow(trace))
     await sink.close()
     expect(sink.dropped).toEqual({ ...NOTHING, denied: 1 })
+    expect(log.mock.calls.flat().join()).toMatch(/does not take a decision/)
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  it('goes on when somebody removes what waits', async () => {
+    const gateway = await startLog()
+    gateway.up(false)
+    const before = start(gateway.url)
+    before.record(allow('trace-removed'))
+    await before.close()
+    const sink = start(gateway.url)
+    rmSync(join(folder, '000000000001.jsonl'))
+    gateway.up(true)
+    sink.record(allow('trace-1'))
+    await expect.poll(() => gateway.traces()).toEqual(['trace-1'])
+    await sink.close()
+    expect(log.mock.calls.flat().join()).toMatch(/000000000001\.jsonl was removed by somebody else/)
+  })
+
+  it('removes nothing that another process has added while a file was shipped', async () => {
+    const gateway = await startLog()
+    gateway.up(false)
+    const before = start(gateway.url)
+    before.record(allow('trace-1'))
+    await before.close()
+    const path = join(folder, '000000000001.jsonl')
+    const sink = start(gateway.url)
+    await expect.poll(() => log.mock.calls.flat().join()).toMatch(/held up/)
+    await writeFile(path, `${JSON.stringify({ id: 'entry-2', traceId: 'trace-2' })}\n`, { flag: 'a' })
+    gateway.up(true)
+    await expect.poll(() => gateway.traces()).toEqual(['trace-1', 'trace-2'])
+    await sink.close()
     expect(await readdir(folder)).toEqual([])
   })
 

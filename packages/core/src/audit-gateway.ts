@@ -114,6 +114,7 @@ export class Shipper {
   readonly #timeoutMs: number
   readonly #keepsRest: boolean
   #isFailing = false
+  #hasRefused = false
   #isClosing = false
   #hasGivenUp = false
   #wake: (() => void) | undefined
@@ -167,6 +168,7 @@ export class Shipper {
   async #shipBatch(batch: readonly Entry[]): Promise<void> {
     const fate = await this.#fateOf(batch)
     if (fate === 'taken' || (fate === 'given up' && this.#keepsRest)) return
+    if (fate === 'refused' && batch.length === 1) this.#reportRefused()
     if (fate === 'given up' || batch.length === 1) return this.#lose(batch)
     const half = batch.length >> 1
     for (const part of [batch.slice(0, half), batch.slice(half)]) await this.#shipBatch(part)
@@ -222,6 +224,15 @@ export class Shipper {
     if (!this.#isFailing) return
     this.#isFailing = false
     console.error('MeshGuard: audit to the gateway works again')
+  }
+
+  /** Once: how many they are is in `dropped`. */
+  #reportRefused(): void {
+    if (this.#hasRefused) return
+    this.#hasRefused = true
+    console.error(
+      `MeshGuard: the gateway at ${this.#gateway.origin} does not take a decision (400 or 413); is this machine's clock ahead? Such decisions are lost and counted`,
+    )
   }
 
   /** Once, until it works again. */

@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, statSync } from 'node:fs'
-import { type FileHandle, open, readFile, rm } from 'node:fs/promises'
+import { type FileHandle, open, readFile, rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { type BoundedSink, boundedSink, checkQueueOptions } from '../audit.js'
 import { type Entry, type GatewaySinkOptions, Shipper, sum, toEntry } from '../audit-gateway.js'
@@ -159,16 +159,49 @@ class FolderQueue {
     try {
       for (let [file] = this.#files; file !== undefined && !this.#shipper.hasGivenUp; [file] = this.#files) {
         if (this.#files.length === 1) await this.#inTurn(() => this.#endFile())
-        await this.#shipper.shipEntries(await entriesIn(file.path))
-        if (this.#shipper.hasGivenUp) break
-        await rm(file.path, { force: true })
-        this.#files.shift()
+        if (await this.#shipFile(file)) this.#files.shift()
       }
     } catch (error) {
       console.error(`MeshGuard: audit folder ${this.#folder} cannot be shipped: ${printable(messageOf(error, 'it failed'))}`)
     }
     this.#shipping = undefined
   }
+
+  /** Whether nothing is left of a file; what somebody else has added meanwhile is yet to be shipped. */
+  async #shipFile({ path }: QueuedFile): Promise<boolean> {
+    const bytes = await readIfThere(path)
+    if (bytes === undefined) {
+      console.error(`MeshGuard: ${path} was removed by somebody else; has the folder one process alone?`)
+      return true
+    }
+    await this.#shipper.shipEntries(entriesIn(path, bytes))
+    if (this.#shipper.hasGivenUp) return false
+    const isWhole = (await sizeOf(path)) <= bytes.length
+    if (isWhole) await rm(path, { force: true })
+    return isWhole
+  }
+}
+
+async function readIfThere(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size
+  } catch (error) {
+    if (isMissing(error)) return 0
+    throw error
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 function filesIn(folder: string): QueuedFile[] {
@@ -182,8 +215,8 @@ function filesIn(folder: string): QueuedFile[] {
 }
 
 /** A line that a crash has torn is left out: nobody was told that it was recorded. */
-async function entriesIn(path: string): Promise<Entry[]> {
-  const lines = (await readFile(path, 'utf8')).split('\n')
+function entriesIn(path: string, bytes: Buffer): Entry[] {
+  const lines = bytes.toString('utf8').split('\n')
   return lines.flatMap((json) => {
     if (json === '') return []
     const entry = parsed(json)
