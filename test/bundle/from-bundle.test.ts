@@ -79,7 +79,7 @@ describe('fromBundle', () => {
     const make = (options: object) => () => fromBundle(options as FromBundleOptions)
     const good = { url: publisher.url, ...publisher.signer.options }
     expect(make({ ...good, publicKeys: undefined })).toThrow(/publicKeys and jwks/)
-    expect(make({ ...good, jwks: 'https://x.example' })).toThrow(/publicKeys and jwks/)
+    expect(make({ ...good, jwks: { keys: [] } })).toThrow(/publicKeys and jwks/)
     expect(make({ ...good, publicKeys: [] })).toThrow(/"publicKeys"/)
     expect(make({ ...good, publicKeys: [publisher.signer.bundles.privateKey] })).toThrow(
       /"publicKeys\[0\]" holds a private key/,

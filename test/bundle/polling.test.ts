@@ -241,6 +241,21 @@ describe('A key that is rotated while polling', () => {
     await expect(source.refresh(), 'the old key is no longer published').rejects.toThrow(/not signed by a key/)
   })
 
+  it('is fetched by who knows the first one, and only when it is needed', async () => {
+    stopClock()
+    const { bundles } = publisher.signer
+    await publisher.publish()
+    const alone = start({ publicKeys: [bundles.publicKey], jwks: 'http://127.0.0.1:9/jwks' } as never)
+    expect(await alone.refresh()).toMatchObject({ version: 1 })
+    const source = start({ publicKeys: [bundles.publicKey], jwks: `${publisher.url}/jwks` } as never)
+    expect(await source.refresh()).toMatchObject({ version: 1 })
+    Object.assign(bundles, await generateKeys())
+    await publisher.publish()
+    expect(await source.refresh()).toMatchObject({ version: 2 })
+    publisher.serve(await signBundle({ ...(await documentOf()), version: 3 }, { key: (await generateKeys()).privateKey }))
+    await expect(source.refresh()).rejects.toThrow(/not signed by a key/)
+  })
+
   const documentOf = async () => {
     const now = Date.now()
     const times = { issuedAt: new Date(now).toISOString(), expiresAt: new Date(now + 3_600_000).toISOString() }

@@ -135,12 +135,20 @@ describe('guardian', () => {
     await stop(behind.process)
     page.close()
 
+    const waiting = await guardian(home, gateway, [...own, '--poll', '1s', '--audit-folder', 'waiting'])
+    expect((await waiting.enforce('read:contacts')).body).toMatchObject({ decision: 'allow' })
+
     const again = await serve(join(folder, 'gone'), { PORT: new URL(gateway.url).port })
     running.push(again.running)
     await guardian(home, gateway)
     await until(async () => {
       const { entries } = await again.admin<{ entries: unknown[] }>(`/audit?traceId=${offline.body['traceId']}`)
       return entries.length === 1
+    })
+    await again.admin('/keys/rotate', { key: 'bundle' }) // a key that is not in the copy with which it began
+    await until(async () => {
+      const { body } = await waiting.enforce('read:contacts')
+      return (body['bundleVersion'] as number) > (online.body['bundleVersion'] as number)
     })
   })
 

@@ -22,7 +22,11 @@ export const PUBLIC_KEY_HELP =
  */
 export async function bundleKeysOf({ publicKey }: KeyOptions, gatewayUrl: string): Promise<BundleKeys> {
   if (publicKey !== undefined) return keysIn(publicKey)
-  return { jwks: `${gatewayUrl.replace(/\/+$/, '')}${KEY_SET}` }
+  return { jwks: keySetOf(gatewayUrl) }
+}
+
+function keySetOf(gatewayUrl: string): string {
+  return `${gatewayUrl.replace(/\/+$/, '')}${KEY_SET}`
 }
 
 const KEY_SET = '/.well-known/jwks.json'
@@ -30,8 +34,8 @@ const KEY_SET = '/.well-known/jwks.json'
 const KEYS_MS = 3000
 
 /**
- * As {@link bundleKeysOf}, with a copy of what the gateway publishes in a file of mode 0600: those are the keys while the gateway
- * cannot be reached, until the next start.
+ * As {@link bundleKeysOf}, with a copy of what the gateway publishes in a file of mode 0600: where the gateway cannot be reached
+ * at the start, those keys count, and besides them what it publishes once it is back.
  *
  * @throws CliError as `bundleKeysOf`, for a copy that cannot be written, and for one that is none.
  */
@@ -52,7 +56,15 @@ export async function keptKeysOf(
     if (systemCode(error) !== 'ENOENT') throw unreadable(copy, error)
     return undefined
   })
-  return kept === undefined ? keys : keysIn(copy)
+  return kept === undefined ? keys : { jwks: keySetOf(gatewayUrl), publicKeys: keptIn(copy, kept) }
+}
+
+type PublicKeys = NonNullable<BundleKeys['publicKeys']>
+
+function keptIn(file: string, text: string): PublicKeys {
+  const found = publishedKeysIn(text)
+  if (found.length === 0) throw new CliError(`${file} holds no public key of bundles: remove it, or start with --public-key`)
+  return found
 }
 
 /** The key set of a gateway; `undefined` if it cannot be reached, or what answers in its place has none for bundles. */
@@ -60,16 +72,17 @@ async function publishedBy(gatewayUrl: string, signal: AbortSignal): Promise<str
   try {
     const response = await requestOf(gatewayUrl, KEY_SET, signal, { timeoutMs: KEYS_MS })
     const text = await response.text()
-    return hasBundleKey(text) ? text : undefined
+    return publishedKeysIn(text).length > 0 ? text : undefined
   } catch (error) {
     if (error instanceof CliError) throw error
     return undefined
   }
 }
 
-function hasBundleKey(text: string): boolean {
+/** Those of a key set that are marked as keys of bundles. */
+function publishedKeysIn(text: string): PublicKeys {
   const keys = jsonOf(text)?.['keys']
-  return Array.isArray(keys) && keys.some((key: { typ?: unknown } | null) => key?.typ === BUNDLE_TYPE)
+  return Array.isArray(keys) ? keys.filter((key: { typ?: unknown } | null) => key?.typ === BUNDLE_TYPE) : []
 }
 
 async function keep(file: string, text: string): Promise<void> {

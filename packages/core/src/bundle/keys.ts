@@ -4,7 +4,7 @@ import { remoteKeySource } from '../tokens/key-ring.js'
 import { asymmetricKey, ED25519, jwkKey, jwkProblem, type TokenKey } from '../tokens/keys.js'
 import { BUNDLE_ALG, BUNDLE_TYPE } from './document.js'
 
-/** The keys that bundles are signed with: exactly one of `publicKeys` and `jwks`. Ed25519 alone. */
+/** The keys that bundles are signed with: `publicKeys` or `jwks`, or `publicKeys` and the URL of a set. Ed25519 alone. */
 export type BundleKeys =
   | {
       /** Each a CryptoKey, a JWK, or SPKI as PEM text. One that has a `kid` is only tried for bundles that name it. */
@@ -21,18 +21,28 @@ export type BundleKeys =
       readonly jwks: string | URL | JSONWebKeySet
       readonly publicKeys?: undefined
     }
+  | {
+      /** Keys of the set that are known already: they count as well, and the URL is asked only for a bundle of another key. */
+      readonly publicKeys: readonly (CryptoKey | JWK | string)[]
+      readonly jwks: string | URL
+    }
 
 /** The keys to try for a bundle that names a key, or none. */
 export type FindKeys = (kid: string | undefined, now: number) => readonly TokenKey[] | Promise<readonly TokenKey[]>
 
-/** @throws TypeError naming the option for no key, both kinds of them, or one that is not Ed25519. */
+/** @throws TypeError naming the option for no key, a list and a set of them, or one that is not Ed25519. */
 export function bundleKeys(where: string, { publicKeys, jwks }: BundleKeys): FindKeys {
-  if ((publicKeys === undefined) === (jwks === undefined)) {
+  const isRemote = typeof jwks === 'string' || jwks instanceof URL
+  if ((publicKeys === undefined) === (jwks === undefined) && !isRemote) {
     throw new TypeError(`${where}: needs exactly one of publicKeys and jwks`)
   }
-  if (typeof jwks === 'string' || jwks instanceof URL) return remote(where, jwks)
+  const others = isRemote ? remote(where, jwks) : undefined
+  if (others !== undefined && publicKeys === undefined) return others
   const keys = publicKeys === undefined ? keysOfSet(where, jwks) : listed(where, publicKeys)
-  return (kid) => keys.filter((key) => kid === undefined || key.kid === undefined || key.kid === kid)
+  return (kid, now) => {
+    const found = keys.filter((key) => kid === undefined || key.kid === undefined || key.kid === kid)
+    return found.length === 0 && others !== undefined ? others(kid, now) : found
+  }
 }
 
 function listed(where: string, publicKeys: unknown): TokenKey[] {
