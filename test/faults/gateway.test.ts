@@ -34,7 +34,7 @@ describe(`a network that refuses, resets, cuts, trickles, repeats, delays and sw
     'never makes fromGateway allow what is denied, asking by %s',
     async (way) => {
       const token = way === 'tokens' ? undefined : await gateway.createService('decide')
-      const asking = (url: string) => fromGateway({ url, token, timeoutMs: 150 })
+      const asking = (url: string, timeoutMs = 150) => fromGateway({ url, token, timeoutMs })
       const who = ({ id, token: own }: WorldAgent) =>
         way === 'ids' ? { agent: { id, trustTier: 'verified' } } : { token: own }
       const questions = [nova, rook].flatMap((agent) =>
@@ -62,7 +62,7 @@ describe(`a network that refuses, resets, cuts, trickles, repeats, delays and sw
       expect(answered, 'some were answered').toBeGreaterThan(0)
       expect(Object.keys(network.done).length, 'some were not').toBeGreaterThan(0)
       network.calm()
-      const calm = asking(network.url)
+      const calm = asking(network.url, 10_000)
       for (const { agent, action, allowed } of questions) {
         expect(await calm.decide({ action, ...who(agent), traceId: traceId() })).toMatchObject({ allowed })
       }
