@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
 import pg from 'pg'
 import pino from 'pino'
@@ -181,6 +182,20 @@ describe('connections that are killed', () => {
     expect((await store.audit.scan('gateway', 0, 10)).map(({ sequence }) => sequence)).toEqual(numbers(1, 6))
   })
 
+  it('at the moment they are ready fail what they are for, and not the process', async () => {
+    const url = await server.createDatabase()
+    const way = await lossyWay(url)
+    const store = await open(way.url, 'gateway-a')
+    await server.query(KILL_ALL, url)
+    way.endAsTheyAreReady(true)
+    for (const _ of numbers(1, 5)) {
+      expect((await errorOf(store.agents.get('a'))).name).toBe('UnavailableError')
+      await setTimeout(100)
+    }
+    way.endAsTheyAreReady(false)
+    await expect.poll(() => answers(store), { timeout: 10_000 }).toBe(true)
+  })
+
   it('are claimed again under the same name', async () => {
     const url = await server.createDatabase()
     await open(url, 'gateway-a')
@@ -270,9 +285,15 @@ describe('a server that stops', () => {
   )
 })
 
+/** What a server sends when it waits for a statement, and when it ends a connection. */
+const READY = Buffer.from('Z\0\0\0\x05I', 'latin1')
+const ENDED = Buffer.from('E\0\0\0\x2bSFATAL\0C57P01\0Mterminating connection\0\0', 'latin1')
+
 interface LossyWay {
   readonly url: string
   loseAnswers(): void
+  /** Ends connections in the same packet that says they are ready. */
+  endAsTheyAreReady(isEnding: boolean): void
   freeze(isFrozen: boolean): void
   /** Lets the next connection wait: resolves once there is one, with how to let it go on. */
   holdNext(): Promise<() => void>
@@ -286,6 +307,7 @@ async function lossyWay(databaseUrl: string): Promise<LossyWay> {
   const sockets = new Set<Socket>()
   let isLosing = false
   let isFrozen = false
+  let isEnding = false
   let onNext: ((letGo: () => void) => void) | undefined
   const proxy = createServer((client) => {
     if (onNext !== undefined) {
@@ -303,6 +325,7 @@ async function lossyWay(databaseUrl: string): Promise<LossyWay> {
     upstream.on('data', (bytes) => {
       if (isFrozen) return
       if (isLosing) client.destroy()
+      else if (isEnding && bytes.includes(READY)) client.end(Buffer.concat([bytes, ENDED]))
       else client.write(bytes)
     })
     client.on('close', () => upstream.end())
@@ -323,12 +346,15 @@ async function lossyWay(databaseUrl: string): Promise<LossyWay> {
         onNext = resolve
       }),
     open: () => sockets.size,
+    endAsTheyAreReady(ending) {
+      isEnding = ending
+    },
     freeze(frozen) {
       isFrozen = frozen
     },
     loseAnswers() {
       isLosing = true
-      setTimeout(() => {
+      globalThis.setTimeout(() => {
         isLosing = false
       }, 50)
     },

@@ -65,6 +65,9 @@ export class PostgresPool {
       lock_timeout: lockMs,
       idle_in_transaction_session_timeout: IDLE_TRANSACTION_MS,
     })
+    // A connection may end at any moment, also between two steps of this process, where an error that nobody listens to would end
+    // it too. Whoever has the connection is refused what is asked of it, and the pool replaces it.
+    this.#pool.on('connect', (client) => client.on('error', () => undefined))
     this.#pool.on('error', (error) => log.warn({ err: failureOf(error) }, 'an idle connection to the database ended'))
   }
 
@@ -125,7 +128,6 @@ export class PostgresConnection implements DatabaseConnection {
   constructor(client: pg.PoolClient, onReturn: () => void) {
     this.#client = client
     this.#onReturn = onReturn
-    client.on('error', this.#onError)
   }
 
   async query<R extends pg.QueryResultRow>(query: pg.QueryConfig): Promise<pg.QueryResult<R>> {
@@ -148,13 +150,7 @@ export class PostgresConnection implements DatabaseConnection {
   }
 
   release(): void {
-    this.#client.off('error', this.#onError)
     this.#client.release(this.#isBroken)
     this.#onReturn()
-  }
-
-  /** The connection ended while nothing was asked of it. */
-  readonly #onError = (): void => {
-    this.#isBroken = true
   }
 }
