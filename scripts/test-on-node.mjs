@@ -1,8 +1,8 @@
 /**
  * Runs the contracts that real servers take part in on other versions of Node, which come from npm:
  *
- *   npm run test:nodes              on 24
- *   npm run test:nodes -- 20 22 24 26
+ *   npm run nodes              on 24
+ *   npm run nodes -- 20 22 24 26
  */
 import { spawnSync } from 'node:child_process'
 

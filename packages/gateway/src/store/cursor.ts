@@ -5,7 +5,7 @@ import type { Page } from './store.js'
 export type Position = readonly (string | number)[]
 
 /** An opaque cursor: JSON in base64url. It holds no secret, and whatever it says only moves where a page begins. */
-export function encodeCursor(position: Position): string {
+function encodeCursor(position: Position): string {
   return Buffer.from(JSON.stringify(position)).toString('base64url')
 }
 
