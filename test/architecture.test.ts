@@ -119,7 +119,7 @@ describe('who may import whom', () => {
       ['types.ts'],
       ['refusal.ts', 'errors.ts', 'options.ts', 'settle.ts', 'trace.ts'],
       ['transport/'],
-      ['action.ts', 'agent.ts', 'audit.ts', 'audit-line.ts', 'audit-gateway.ts', 'tokens/'],
+      ['action.ts', 'agent.ts', 'audit.ts', 'audit-line.ts', 'audit-gateway.ts', 'audit-shipper.ts', 'tokens/'],
       ['policy/'],
       ['bundle/'],
       ['sources/', 'yaml.ts'],

@@ -1,5 +1,5 @@
 import { auditToGateway, createGuard, fromPolicies } from '@meshguard/core'
-import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, onTestFinished, vi } from 'vitest'
 import { startGateway } from '../gateway/gateway-world.js'
 import { type Script, type ScriptedGateway, scriptGateway } from '../sources/scripted-gateway.js'
 import { allow, decision, deny, NASTY, outcome } from './events.js'
@@ -124,13 +124,78 @@ describe('auditToGateway', () => {
     },
   )
 
-  it('gives up on a gateway that hangs when it is closed', async () => {
+  it('gives up on a gateway that hangs when it is closed, after two time-outs', async () => {
     const gateway = await script(() => undefined)
     const sink = auditToGateway({ url: gateway.url, token, timeoutMs: 50 })
     for (let i = 0; i < 3; i++) sink.record(deny(`trace-${i}`))
     await sink.close()
     expect(sink.dropped.denied).toBe(3)
+    expect(gateway.asked).toHaveLength(2)
     expect(JSON.stringify(log.mock.calls)).not.toContain('do-not-tell')
+  })
+
+  it('loses nothing when it is closed while the gateway comes back: an attempt under way is none of the last three', async () => {
+    const gateway = await script((_, response) => {
+      if (gateway.asked.length > 3) return accepted
+      // Cut off: at once, but the first only when the sink is being closed.
+      setTimeout(() => response.destroy(), gateway.asked.length === 1 ? 50 : 0)
+      return undefined
+    })
+    const sink = auditToGateway({ url: gateway.url, token })
+    for (let i = 0; i < 3; i++) sink.record(allow(`trace-${i}`))
+    await expect.poll(() => gateway.asked.length).toBe(1)
+    await sink.close()
+    expect(traces(gateway).at(-1)).toEqual(['trace-0', 'trace-1', 'trace-2'])
+    expect(sink.dropped).toEqual({ allowed: 0, denied: 0, outcomes: 0 })
+  })
+
+  it('tries three times more once it is closed, and counts then', async () => {
+    const gateway = await script(() => ({ status: 503, body: {} }))
+    const sink = auditToGateway({ url: gateway.url, token })
+    sink.record(allow('trace-1'))
+    await expect.poll(() => log.mock.calls.length).toBe(1)
+    const { length } = gateway.asked
+    await sink.close()
+    expect(gateway.asked.length - length).toBe(3)
+    expect(sink.dropped.allowed).toBe(1)
+  })
+
+  it('records decisions of a clock that is ahead at the time of the gateway, under the same ids', async () => {
+    const { now } = Date
+    const gateway = await startGateway({ clock: now })
+    open.push(gateway)
+    const sink = auditToGateway({ url: gateway.url, token: await gateway.createService('audit:write') })
+    const began = now()
+    const ahead = 3_600_000
+    vi.useFakeTimers({ toFake: ['Date'], now: began + ahead })
+    onTestFinished(() => void vi.useRealTimers())
+    // Of one decision that is a second old, one of now, one of before the clock was set back a little, and one of a right clock.
+    for (const [i, ms] of [ahead - 1000, ahead, ahead + 60_000, -5000].entries()) {
+      sink.record(decision({ traceId: `trace-ahead-${i}`, timestamp: began + ms }))
+    }
+    await sink.close()
+    vi.useRealTimers()
+    expect(sink.dropped).toEqual({ allowed: 0, denied: 0, outcomes: 0 })
+    const { entries } = (await (await gateway.admin('GET', '/admin/audit')).json()) as { entries: Entry[] }
+    const late = (trace: string) => Date.parse(String(entries.find(({ traceId }) => traceId === trace)?.['timestamp'])) - began
+    expect(late('trace-ahead-3'), 'as it was').toBe(-5000)
+    for (const i of [0, 1, 2]) expect(Math.abs(late(`trace-ahead-${i}`)), `trace-ahead-${i}`).toBeLessThan(30_000)
+    expect(late('trace-ahead-1') - late('trace-ahead-0')).toBe(1000)
+    expect(log.mock.calls.flat()).toEqual([expect.stringMatching(/clock is 3[56]\d\d s ahead of the gateway's/)])
+  })
+
+  it('does not move the time of what a gateway refuses for another reason', async () => {
+    const gateway = await script(({ body }) =>
+      entriesOf(body).some(({ traceId }) => traceId === 'bad') ? { status: 400, body: {} } : accepted,
+    )
+    const sink = auditToGateway({ url: gateway.url, token })
+    for (const traceId of ['trace-1', 'bad']) sink.record(decision({ traceId, timestamp: Date.now() - 1000 }))
+    await sink.close()
+    const times = gateway.asked.flatMap(({ body }) =>
+      entriesOf(body).map((entry) => [entry.traceId, entry['timestamp']].join()),
+    )
+    expect(new Set(times).size).toBe(2)
+    expect(sink.dropped.allowed).toBe(1)
   })
 
   it('is kept by a real gateway, each entry once', async () => {

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { auditThroughFolder, type FolderSinkOptions } from '@meshguard/core/node'
-import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, onTestFinished, vi } from 'vitest'
 import { FROM_INPUT, nodeProgram } from '../node-program.js'
 import { type Script, type ScriptedGateway, scriptGateway } from '../sources/scripted-gateway.js'
 import { allow, deny, outcome } from './events.js'
@@ -50,6 +51,21 @@ async function startLog() {
     isUp = now
   }
   return { ...gateway, traces: () => [...taken.values()], up }
+}
+
+/** Another process over the same folder, that has recorded 500 decisions by now. */
+async function startOther(url: string) {
+  const program = `
+    import { auditThroughFolder } from '@meshguard/core/node'
+    const sink = auditThroughFolder(${JSON.stringify(folder)}, { url: ${JSON.stringify(url)}, token: 'msvc_x' })
+    const event = ${JSON.stringify(allow('trace'))}
+    for (let i = 0; i < 500; i++) sink.record({ ...event, traceId: 'trace-' + i })
+    setTimeout(() => console.log('written'), 300)
+    setInterval(() => undefined, 1000)`
+  const child = spawn(process.execPath, FROM_INPUT, { stdio: ['pipe', 'pipe', 'ignore'] })
+  child.stdin.end(await nodeProgram(program))
+  await once(child.stdout, 'data')
+  return child
 }
 
 describe('auditThroughFolder', () => {
@@ -181,23 +197,77 @@ describe('auditThroughFolder', () => {
   it('loses nothing that was on disk when its process is killed', async () => {
     const gateway = await startLog()
     gateway.up(false)
-    const program = `
-      import { auditThroughFolder } from '@meshguard/core/node'
-      import { readdirSync } from 'node:fs'
-      const sink = auditThroughFolder(${JSON.stringify(folder)}, { url: ${JSON.stringify(gateway.url)}, token: 'msvc_x' })
-      const event = ${JSON.stringify(allow('trace'))}
-      for (let i = 0; i < 500; i++) sink.record({ ...event, traceId: 'trace-' + i })
-      setTimeout(() => console.log('written'), 300)
-      setInterval(() => undefined, 1000)`
-    const child = spawn(process.execPath, FROM_INPUT, { stdio: ['pipe', 'pipe', 'ignore'] })
-    child.stdin.end(await nodeProgram(program))
-    await once(child.stdout, 'data')
+    const child = await startOther(gateway.url)
     child.kill('SIGKILL')
     await once(child, 'exit')
     gateway.up(true)
     await start(gateway.url).close()
     expect(new Set(gateway.traces())).toEqual(new Set(Array.from({ length: 500 }, (_, i) => `trace-${i}`)))
   }, 20_000)
+
+  it('shares its folder with nobody, in this process or another, as long as that lives', async () => {
+    const gateway = await startLog()
+    gateway.up(false)
+    const first = start(gateway.url)
+    first.record(allow('trace-1'))
+    const inUse = `cannot use the folder ${JSON.stringify(folder)}: process ${process.pid}`
+    expect(() => start(gateway.url)).toThrow(inUse)
+    expect(() => start(gateway.url)).toThrow(/give each process a folder of its own/)
+    await first.close()
+    const child = await startOther(gateway.url)
+    expect(() => start(gateway.url)).toThrow(`process ${child.pid}`)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    gateway.up(true)
+    await start(gateway.url).close()
+    expect(new Set(gateway.traces())).toEqual(new Set(['trace-1', ...Array.from({ length: 500 }, (_, i) => `trace-${i}`)]))
+    expect(await readdir(folder), 'nor a claim').toEqual([])
+  }, 20_000)
+
+  it.runIf(process.platform === 'linux')('takes over from a process whose id another one has by now', async () => {
+    const gateway = await startLog()
+    const before = start(gateway.url)
+    const [claim = ''] = await readdir(folder)
+    const own = JSON.parse(await readFile(join(folder, claim), 'utf8')) as object
+    await before.close()
+    const leave = (claimant: object) => writeFile(join(folder, claim), JSON.stringify({ ...own, ...claimant }))
+    await leave({})
+    expect(() => start(gateway.url), 'it is this process').toThrow(`process ${process.pid}`)
+    await leave({ startedAt: '1' })
+    await start(gateway.url).close()
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  it('takes over from another machine once nothing was heard of it for ten seconds', async () => {
+    const gateway = await startLog()
+    await start(gateway.url).close()
+    const claim = join(folder, `claim-${randomUUID()}`)
+    for (const content of [JSON.stringify({ pid: 1, place: 'elsewhere' }), '', '{"pid":']) {
+      await writeFile(claim, content)
+      expect(() => start(gateway.url)).toThrow(
+        content.includes('elsewhere') ? 'process 1 (elsewhere) uses it' : 'another process',
+      )
+      const then = new Date(Date.now() - 11_000)
+      await utimes(claim, then, then)
+      await start(gateway.url).close()
+      expect(await readdir(folder)).toEqual([])
+    }
+  })
+
+  it('beats, so that another machine knows that it is alive', async () => {
+    const gateway = await startLog()
+    vi.useFakeTimers({ toFake: ['setInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const sink = start(gateway.url)
+    const [claim = ''] = await readdir(folder)
+    const beforehand = await readFile(join(folder, claim), 'utf8')
+    const then = new Date(Date.now() - 60_000)
+    await utimes(join(folder, claim), then, then)
+    vi.advanceTimersByTime(2000)
+    await expect.poll(async () => (await stat(join(folder, claim))).mtimeMs).toBeGreaterThan(then.getTime() + 30_000)
+    expect(await readFile(join(folder, claim), 'utf8')).toBe(beforehand)
+    await sink.close()
+  })
 
   it('refuses options that are wrong, and a folder that cannot be used', async () => {
     const url = 'http://127.0.0.1:1'

@@ -2,12 +2,14 @@ import { mkdirSync, readdirSync, statSync } from 'node:fs'
 import { type FileHandle, open, readFile, rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { type BoundedSink, boundedSink, checkQueueOptions } from '../audit.js'
-import { type Entry, type GatewaySinkOptions, Shipper, sum, toEntry } from '../audit-gateway.js'
+import { type GatewaySinkOptions, sum } from '../audit-gateway.js'
 import { printable } from '../audit-line.js'
+import { type Entry, Shipper, toEntry } from '../audit-shipper.js'
 import { messageOf } from '../errors.js'
 import { assertMs, isObject } from '../options.js'
 import { assertToken, readGatewayUrl } from '../transport/transport.js'
 import type { AuditEvent, DecisionEvent } from '../types.js'
+import { claimFolder } from './claim-folder.js'
 
 /** Options of {@link auditThroughFolder}. */
 export interface FolderSinkOptions extends GatewaySinkOptions {
@@ -24,13 +26,14 @@ const NAME = /^(\d{12})\.jsonl$/
 
 /**
  * Ships decisions to the gateway's audit log like `auditToGateway`, by way of files: what could not be shipped yet outlives the
- * process, and is shipped by the next one that is given the same folder. Each process needs a folder of its own.
+ * process, and is shipped by the next one that is given the same folder. A folder is for one sink of one process; a claim in it, a
+ * file `claim-…`, ends with that process, however it ends.
  *
  * Decisions are written and flushed to disk in batches; what a crash takes is what was recorded since the last one. Entries keep
  * their ids, so what is shipped twice is recorded once. When `maxBytes` wait, further decisions are lost and counted or, with
- * `onFull: 'deny'`, held in memory up to `capacity` and then refused. After `close()` the rest is tried twice and otherwise stays.
+ * `onFull: 'deny'`, held in memory up to `capacity` and then refused. After `close()` the rest is tried three times and otherwise stays.
  *
- * @throws TypeError for wrong options, and for a folder that cannot be made or read.
+ * @throws TypeError for wrong options, and for a folder that cannot be made or read, or that somebody else uses.
  *
  * @example
  * ```ts
@@ -84,13 +87,16 @@ class FolderQueue {
   /** Writing and ending a file, one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
   #shipping: Promise<void> | undefined
+  readonly #leave: () => void
 
   /** @throws TypeError */
   constructor(folder: string, maxBytes: number, shipper: Shipper) {
     this.#folder = folder
     this.#maxBytes = maxBytes
     this.#shipper = shipper
-    this.#files = filesIn(folder)
+    const { files, leave } = openFolder(folder)
+    this.#files = files
+    this.#leave = leave
     this.#next = Number(NAME.exec(basename(this.#files.at(-1)?.path ?? ''))?.[1] ?? 0) + 1
   }
 
@@ -106,9 +112,13 @@ class FolderQueue {
   }
 
   async close(): Promise<void> {
-    if (this.#files.length > 0) this.ship()
-    await this.#shipping
-    await this.#inTurn(() => this.#endFile())
+    try {
+      if (this.#files.length > 0) this.ship()
+      await this.#shipping
+      await this.#inTurn(() => this.#endFile())
+    } finally {
+      this.#leave()
+    }
   }
 
   #entryOf(event: AuditEvent): Entry {
@@ -204,13 +214,19 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
-function filesIn(folder: string): QueuedFile[] {
+/** Makes and claims a folder. @throws TypeError */
+function openFolder(folder: string): { files: QueuedFile[]; leave: () => void } {
+  let leave: (() => void) | undefined
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
+    leave = claimFolder(folder)
     const names = readdirSync(folder).filter((name) => NAME.test(name))
-    return names.sort().map((name) => ({ path: join(folder, name), size: statSync(join(folder, name)).size }))
+    const files = names.sort().map((name) => ({ path: join(folder, name), size: statSync(join(folder, name)).size }))
+    return { files, leave }
   } catch (cause) {
-    throw new TypeError(`${WHERE}: cannot use the folder ${JSON.stringify(folder)}: ${String(cause)}`, { cause })
+    leave?.()
+    const why = messageOf(cause, 'it failed')
+    throw new TypeError(`${WHERE}: cannot use the folder ${JSON.stringify(folder)}: ${why}`, { cause })
   }
 }
 
