@@ -289,6 +289,7 @@ describe('Delegation', () => {
     ['names other actors', { act: { sub: 'leaf', act: { sub: 'other' } } }],
     ['names its actors in another order', { act: { sub: 'middle', act: { sub: 'leaf' } } }],
     ['names too few actors', { act: { sub: 'leaf' } }],
+    ['names too many actors', { act: { sub: 'other', act: { sub: 'leaf', act: { sub: 'middle' } } } }],
     ['names an actor that is no agent', { act: { sub: 'leaf', act: { sub: '' } } }],
     ['names an agent twice', { act: { sub: 'leaf', act: { sub: 'root' } } }],
     ['has no hops', { delegation: [] }],
@@ -298,6 +299,7 @@ describe('Delegation', () => {
     ['has an actor and no delegation', { delegation: undefined }],
     ['has a delegation and no actor', { act: undefined }],
     ['may only act', { act: undefined, delegation: undefined, may_act: { sub: 'leaf' } }],
+    ['may be acted for by others, too', { may_act: { sub: 'root' } }],
   ])('is refused when a token %s', async (_, claims) => {
     await publish({ agents, delegations: chain() })
     expect(await code('read:x', await mint(claims))).toBe('unauthenticated')

@@ -220,6 +220,7 @@ describe('A delegation', () => {
     ['with a hop of null', { delegation: [null], act: { sub: 'b' } }],
     ['that is unknown', { delegation: [{ id: 'd9' }], act: { sub: 'b' } }],
     ['that may be made', { may_act: { sub: 'b' } }],
+    ['and another that may be made', { delegation: [{ id: 'd1' }], act: { sub: 'b' }, may_act: { sub: 'c' } }],
     ['that is null', { delegation: null }],
   ])('%s is refused, however well it is signed', async (_, claims) => {
     const world = await start({ jwtSecret: secret })

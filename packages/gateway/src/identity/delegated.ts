@@ -7,7 +7,7 @@ import type { KnownAgent, KnownAgents } from './known-agents.js'
 /** The most hops of a delegation. */
 export const MAX_DEPTH = 5
 
-/** Whether a token is one of a delegation. `may_act` alone delegates nothing, and is refused like a broken one. */
+/** Whether a token is one of a delegation, or says that there may be one. */
 export function isDelegated(claims: Claims): boolean {
   return claims['delegation'] !== undefined || claims['act'] !== undefined || claims['may_act'] !== undefined
 }
@@ -24,6 +24,7 @@ export async function delegatedAgent(
   agents: KnownAgents,
   now: number,
 ): Promise<{ who: IdentifiedAgent; leaf: KnownAgent }> {
+  if (claims['may_act'] !== undefined) throw refused('has a "may_act", which is not evaluated (RFC 8693, 4.4)')
   const records: DelegationRecord[] = []
   for (const id of idsOf(claims)) {
     const record = await delegations.get(id)
