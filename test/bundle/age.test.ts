@@ -212,7 +212,7 @@ describe('A process that begins anew', () => {
     await publisher.reopen()
     const source = start({ cache })
     expect(await outcome(source)).toBe('allowed')
-    expect(await cache.get()).toBe(jws)
+    await vi.waitFor(async () => expect(await cache.get()).toBe(jws))
   })
 
   it('does not decide by a cached bundle that is too old, but refuses older ones', async () => {
@@ -231,8 +231,9 @@ describe('A process that begins anew', () => {
     const cache = cacheInMemory()
     await publisher.publish()
     await start({ cache }).refresh()
-    await publisher.publish({ agents: { [agent.id]: { revoked: true } } })
+    const jws = await publisher.publish({ agents: { [agent.id]: { revoked: true } } })
     expect(await outcome(start({ cache })), 'it knows what was revoked meanwhile').toBe('unauthenticated')
+    await vi.waitFor(async () => expect(await cache.get()).toBe(jws))
     publisher.fail(() => undefined)
     const source = start({ cache })
     expect(await outcome(source), 'the gateway hangs').toBe('unauthenticated')

@@ -1,6 +1,7 @@
 /**
  * Keeps the last good bundle, so that a new process can begin without the gateway and versions do not go back. What comes out is
- * verified like what was fetched; whoever can write to it can bring back an older bundle, within `maxStalenessMs`.
+ * verified like what was fetched, so keys are not kept here: whoever can write to it can bring back an older bundle, within
+ * `maxStalenessMs`, but sign none. Processes may share it: what is later stays.
  */
 export interface BundleCache {
   /** The JWS that was set last, or nothing. */

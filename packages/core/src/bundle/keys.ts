@@ -15,7 +15,8 @@ export type BundleKeys =
       /**
        * A JWK Set, or the URL of one, like the gateway's `/.well-known/jwks.json`. A URL is fetched when the first bundle
        * comes, again after 10 minutes, and for a `kid` that it does not hold at most every 30 s. Keys whose member `typ` names
-       * something else than bundles are passed over. Whoever can change the answer on the way signs bundles: use `https`
+       * something else than bundles are passed over. While it cannot be fetched, a bundle of the cache cannot be verified either: a
+       * process that is to begin then needs `publicKeys` as well. Whoever can change the answer on the way signs bundles: use `https`
        * outside of your own network, or `publicKeys`.
        */
       readonly jwks: string | URL | JSONWebKeySet

@@ -5,7 +5,7 @@ import type { BundleCache } from './cache.js'
 import { badBundle } from './head.js'
 import type { FindKeys } from './keys.js'
 import type { LoadBundle, LoadedBundle } from './load.js'
-import { assertCurrent, type Bundle, CLOCK_SKEW_MS, openBundle } from './verify.js'
+import { assertCurrent, type Bundle, CLOCK_SKEW_MS, isAfter, openBundle } from './verify.js'
 
 /** What a bundle that is kept up to date is made of. */
 export interface SyncParts {
@@ -57,6 +57,8 @@ export class BundleSync {
   #attempt: Attempt | undefined
   #isCacheRead = false
   #fromCache: Bundle | undefined
+  /** What was put into the cache last. */
+  #kept: string | undefined
   #askAgain = false
   #triedAt = Number.NEGATIVE_INFINITY
   #nextAt = Number.NEGATIVE_INFINITY
@@ -181,7 +183,7 @@ export class BundleSync {
       if (this.#isNewer(bundle, cached)) {
         this.#hold(bundle)
         attempt.becomeReady()
-        await this.#keep(jws)
+        await this.#keep(jws, bundle)
       }
       this.#etag = etag
     } finally {
@@ -230,7 +232,7 @@ export class BundleSync {
     const { minVersion, maxStalenessMs } = this.#parts
     const known = this.#bundle ?? cached
     assertCurrent(bundle, Math.max(minVersion, known?.version ?? 0), maxStalenessMs, Date.now())
-    return this.#bundle === undefined || bundle.version > this.#bundle.version || bundle.issuedAt > this.#bundle.issuedAt
+    return known === undefined || isAfter(bundle, known)
   }
 
   #hold(bundle: Bundle): void {
@@ -256,14 +258,31 @@ export class BundleSync {
 
   async #openCached(jws: unknown): Promise<Bundle> {
     const { find, minVersion } = this.#parts
-    const bundle = await openBundle(jws, find, Date.now())
+    const bundle = await openBundle(jws, find, Date.now()).catch((error: unknown) => {
+      if (!(error instanceof UnavailableError)) throw error
+      throw new UnavailableError(`${error.message}; to begin without it, give fromBundle publicKeys as well as jwks`)
+    })
     if (bundle.version < minVersion) throw badBundle('it is older than minVersion')
     return bundle
   }
 
-  async #keep(jws: string): Promise<void> {
+  /** What is there already stays if it is later: the cache may be shared, and not all who share it learn of a bundle at once. */
+  async #keep(jws: string, bundle: Bundle): Promise<void> {
+    const { cache, find } = this.#parts
+    if (cache === undefined) return
     try {
-      await this.#inTime(this.#parts.cache?.set(jws))
+      const kept = await this.#inTime(cache.get())
+      if (kept === jws) return
+      const isLater =
+        typeof kept === 'string' &&
+        kept !== this.#kept &&
+        (await openBundle(kept, find, Date.now()).then(
+          (other) => isAfter(other, bundle),
+          () => false,
+        ))
+      if (isLater) return
+      await this.#inTime(cache.set(jws))
+      this.#kept = jws
     } catch (error) {
       this.report(new UnavailableError(`The bundle was not cached: ${messageOf(error, 'it failed')}`, { cause: error }))
     }

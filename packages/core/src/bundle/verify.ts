@@ -101,6 +101,11 @@ async function contentOf(payload: Uint8Array, inPieces: Parameters<typeof readJs
   }
 }
 
+/** Whether a bundle is to be put before another one: a later version, or the same one signed anew. */
+export function isAfter(bundle: BundleHead, other: BundleHead): boolean {
+  return bundle.version > other.version || (bundle.version === other.version && bundle.issuedAt > other.issuedAt)
+}
+
 /** @throws ValidationError for a version or an age that is not good just now. */
 export function assertCurrent(
   { version, issuedAt, expiresAt }: BundleHead,
