@@ -277,6 +277,15 @@ describe('A process that begins anew', () => {
 describe('A cache that hangs', () => {
   const never = () => new Promise<never>(() => undefined)
 
+  it('does not hold up a decision by a bundle that came, and nobody when the source is closed', async () => {
+    await publisher.publish()
+    expect(await outcome(start({ cache: { get: () => null, set: never }, timeoutMs: 60_000 }))).toBe('allowed')
+    const source = start({ cache: { get: never, set: never }, timeoutMs: 60_000 })
+    const waiting = outcome(source)
+    await source.close()
+    expect(await waiting).toBe('unavailable')
+  })
+
   it('holds nothing up for longer than loading may take', async () => {
     await publisher.publish()
     const source = start({ cache: { get: never, set: never }, timeoutMs: 100 })

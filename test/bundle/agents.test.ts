@@ -96,6 +96,21 @@ describe('An agent of which the bundle says something', () => {
     expect(await codes({ agent: own })).toBe('allowed allowed no_match no_match')
   })
 
+  it('is found by the id that it has now, whatever id the same object had before', async () => {
+    await publish({ agents: { [nova.id]: { tier: 'trusted', tags: [], gen: 0 }, rook: { revoked: true } } })
+    const own = { ...nova, id: 'stranger' }
+    expect(await codes({ agent: own }), 'a stranger').toBe('allowed no_match allowed no_match')
+    own.id = nova.id
+    expect(await codes({ agent: own }), 'known').toBe('allowed allowed no_match no_match')
+    own.id = 'rook'
+    expect(await codes({ agent: own }), 'revoked').toBe(NOBODY)
+    await publish({ agents: { [nova.id]: { tier: 'trusted', tags: [], gen: 0 }, king: { tier: 'trusted', tags: [], gen: 0 } } })
+    own.id = nova.id
+    await ask('read:x', { agent: own })
+    own.id = 'king'
+    expect(await ask('read:x', { agent: own })).toMatchObject({ agent: { id: 'king' } })
+  })
+
   it('is refused from the moment on that the bundle says so, remembered or not, and again let in', async () => {
     const token = await signer.mint(nova)
     await publish()
@@ -257,6 +272,14 @@ describe('Delegation', () => {
       () => ({ delegations: [chain()[0] as never, hop('d2', 'root', 'leaf', { parent: 'd1', depth: 2 })] }),
     ],
     [
+      'the last delegation is to another',
+      () => ({ delegations: [chain()[0] as never, hop('d2', 'middle', 'root', { parent: 'd1', depth: 2 })] }),
+    ],
+    [
+      'a delegation between is to another',
+      () => ({ delegations: [hop('d1', 'root', 'leaf'), hop('d2', 'middle', 'leaf', { parent: 'd1', depth: 2 })] }),
+    ],
+    [
       'a delegation extends another one',
       () => ({ delegations: [chain()[0] as never, hop('d2', 'middle', 'leaf', { parent: 'd9', depth: 2 })] }),
     ],
@@ -275,6 +298,14 @@ describe('Delegation', () => {
     expect(await code('read:x', token)).toBe('allowed')
     await publish(change())
     expect(await code('read:x', token)).toBe('unauthenticated')
+  })
+
+  it('is refused when it goes round in a circle, whoever signed that', async () => {
+    await publish({
+      agents,
+      delegations: [hop('d1', 'root', 'middle'), hop('d2', 'middle', 'root', { parent: 'd1', depth: 2 })],
+    })
+    expect(await code('read:x', await mint({ act: { sub: 'root', act: { sub: 'middle' } } }))).toBe('unauthenticated')
   })
 
   it('ends by itself when a hop expires', async () => {

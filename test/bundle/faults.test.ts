@@ -97,6 +97,11 @@ describe('A gateway that answers with', () => {
   })
 })
 
+it('A bundle without end is given up at 32 MiB', async () => {
+  publisher.fail(faults.find(([name]) => name === 'a body without end')?.[1])
+  await expect(start({ timeoutMs: 15_000 }).refresh()).rejects.toThrow('The bundle is larger than 32 MiB')
+})
+
 describe('A network between', () => {
   it('that goes away and comes back leaves decisions as they were, and then up to date', async () => {
     await publisher.publish()

@@ -1,9 +1,11 @@
 import {
+  ConnectionError,
   createGuard,
   type DecisionRequest,
   type FromBundleOptions,
   fromBundle,
   generateKeys,
+  UnavailableError,
   ValidationError,
 } from '@meshguard/core'
 import { cacheInMemory, signBundle } from '@meshguard/core/bundle'
@@ -181,13 +183,18 @@ describe('A bundle that is refused is reported, and the last good one stays:', (
     [403, /403: the service token lacks the scope "bundle"/],
     [409, /JWT_SECRET/],
     [500, /500/],
+    [502, /502/, ConnectionError],
+    [503, /503/, ConnectionError],
+    [504, /504/, ConnectionError],
+    [505, /505/],
     [301, /301/],
-  ])('and an answer %i is none', async (status, why) => {
+  ])('and an answer %i is none', async (status, why, kind = UnavailableError) => {
     await publisher.publish()
     const source = start()
     await source.refresh()
     publisher.fail((_, response) => response.writeHead(status, { location: '/jwks' }).end('{}'))
-    await expect(source.refresh()).rejects.toThrow(why)
+    const error = await source.refresh().catch((thrown: Error) => thrown)
+    expect(error).toMatchObject({ message: expect.stringMatching(why), constructor: kind })
     expect(source.decide(question)).toMatchObject({ allowed: true })
   })
 

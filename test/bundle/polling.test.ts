@@ -1,8 +1,8 @@
 /** When a bundle is asked for, and what becomes of the answers. */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { type DecisionRequest, generateKeys } from '@meshguard/core'
-import { type BundleRequest, signBundle } from '@meshguard/core/bundle'
+import type { DecisionRequest } from '@meshguard/core'
+import type { BundleRequest } from '@meshguard/core/bundle'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FROM_INPUT, nodeProgram } from '../node-program.js'
 import { ALLOW_READING, type Publisher, startPublisher } from './publisher.js'
@@ -88,11 +88,31 @@ describe('A bundle is asked for', () => {
     await source.refresh()
     await publisher.publish()
     await until(() => source.bundle?.version === 2)
+  })
+
+  it('by nothing any more once it is closed', async () => {
+    const load = vi.fn(() => publisher.signer.sign())
+    const source = start({ url: undefined, load, pollMs: 20 } as never)
+    await source.refresh()
     await source.close()
-    await new Promise((resolve) => setTimeout(resolve, 30))
-    const { length } = publisher.asked
-    await new Promise((resolve) => setTimeout(resolve, 100))
-    expect(publisher.asked.length, 'none after close').toBe(length)
+    const { length } = load.mock.calls
+    await new Promise((resolve) => setTimeout(resolve, 80))
+    expect(load).toHaveBeenCalledTimes(length)
+  })
+
+  it('at once where the clock was set back, with an attempt under way as well', async () => {
+    stopClock()
+    const jws = await publisher.publish()
+    const load = vi.fn<() => string | Promise<string>>(() => jws)
+    const source = start({ url: undefined, load, maxStalenessMs: 24 * 3_600_000 } as never)
+    await source.refresh()
+    later(-60_000)
+    load.mockImplementation(() => new Promise<string>(() => undefined))
+    expect(source.decide(question)).toMatchObject({ allowed: true })
+    await until(() => load.mock.calls.length === 2)
+    later(-60_000)
+    source.decide(question)
+    await until(() => load.mock.calls.length === 3)
   })
 
   it('by nothing that keeps a process alive', async () => {
@@ -133,6 +153,44 @@ describe('A bundle is asked for', () => {
     }
     expect(attempts).toEqual([0, 1, 3, 7, 15, 31, 61])
     expect(errors).toHaveLength(1)
+  })
+
+  it('again after a failure not by all processes at the same moment, and with short pauses again after a success', async () => {
+    stopClock()
+    const jws = await publisher.publish()
+    const pauses: number[] = []
+    for (const random of [0, 0.5, 0.999]) {
+      vi.spyOn(Math, 'random').mockReturnValue(random)
+      const load = vi.fn<() => string>(() => jws)
+      const reloads: { recovered: boolean }[] = []
+      const onReload = (info: { recovered: boolean }) => void reloads.push(info)
+      const source = start({ url: undefined, load, onReload } as never)
+      const pauseAfterFailure = async () => {
+        load.mockImplementationOnce(() => {
+          throw new Error('down')
+        })
+        await source.refresh().catch(() => undefined)
+        const { length } = load.mock.calls
+        let waited = 0
+        for (; load.mock.calls.length === length && waited < 10_000; waited += 50) {
+          later(50)
+          source.decide(question)
+          await soon()
+        }
+        await until(() => source.bundle !== undefined)
+        await source.refresh()
+        return waited / 1000
+      }
+      await source.refresh()
+      pauses.push(await pauseAfterFailure())
+      expect(await pauseAfterFailure()).toBe(pauses.at(-1))
+      expect(
+        reloads.map(({ recovered }) => recovered),
+        'told of each recovery once',
+      ).toEqual([true, true])
+      await source.close()
+    }
+    expect(pauses).toEqual([0.75, 1, 1.25])
   })
 
   it('with the runtime kept alive for it', async () => {
@@ -206,6 +264,30 @@ describe('An attempt', () => {
     expect([aborted, source.bundle, errors]).toEqual([true, undefined, []])
   })
 
+  it('whose bundle is being verified when the source is closed changes nothing', async () => {
+    const agents = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`agent_${i}`, { revoked: true as const }]))
+    const jws = await publisher.signer.sign({ policies: ALLOW_READING, agents })
+    const load = vi.fn(() => jws)
+    const source = start({ url: undefined, load } as never)
+    const refreshed = source.refresh().catch((error: Error) => error.message)
+    await until(() => load.mock.calls.length === 1)
+    await source.close()
+    expect(await refreshed).toBe('There is no bundle')
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(source.bundle).toBeUndefined()
+    expect(await source.decide(question)).toMatchObject({ code: 'unavailable', reason: 'The source is closed' })
+  })
+
+  it('that fails in ever new ways is reported in a bounded memory', async () => {
+    let failed = 0
+    const source = start({
+      url: undefined,
+      load: () => Promise.reject(new Error(`failure ${failed++ % 40}`)),
+    } as never)
+    for (let i = 0; i < 80; i++) await source.refresh().catch(() => undefined)
+    expect(errors.length, 'told again, once the memory was full').toBeGreaterThan(40)
+  })
+
   it.each<[string, unknown]>([
     ['nothing', undefined],
     ['a number', 7],
@@ -215,71 +297,6 @@ describe('An attempt', () => {
     const source = start({ url: undefined, load: () => answer } as never)
     await expect(source.refresh()).rejects.toThrow(/./)
     expect(await source.decide(question)).toMatchObject({ code: 'unavailable' })
-  })
-})
-
-describe('A key that is rotated while polling', () => {
-  it('is fetched when a bundle names it, and the old one goes on as long as the set holds it', async () => {
-    stopClock()
-    const next = await generateKeys()
-    const source = start({ publicKeys: undefined, jwks: `${publisher.url}/jwks` } as never)
-    await publisher.publish()
-    await source.refresh()
-    const { bundles } = publisher.signer
-    const was = { ...bundles }
-    Object.assign(bundles, next)
-    await publisher.publish({ agents: { agent_nova: { revoked: true } } })
-    await expect(source.refresh(), 'the set was fetched just now').rejects.toThrow(/not signed by a key/)
-    expect(source.decide(question)).toMatchObject({ allowed: true })
-    later(31_000)
-    expect(await source.refresh()).toMatchObject({ version: 2 })
-    expect(source.decide(question)).toMatchObject({ code: 'unauthenticated' })
-    later(31_000)
-    Object.assign(bundles, was)
-    publisher.serve(await signBundle({ ...(await documentOf()), version: 3 }, { key: was.privateKey }))
-    Object.assign(bundles, next)
-    await expect(source.refresh(), 'the old key is no longer published').rejects.toThrow(/not signed by a key/)
-  })
-
-  it('is fetched by who knows the first one, and only when it is needed', async () => {
-    stopClock()
-    const { bundles } = publisher.signer
-    await publisher.publish()
-    const alone = start({ publicKeys: [bundles.publicKey], jwks: 'http://127.0.0.1:9/jwks' } as never)
-    expect(await alone.refresh()).toMatchObject({ version: 1 })
-    const source = start({ publicKeys: [bundles.publicKey], jwks: `${publisher.url}/jwks` } as never)
-    expect(await source.refresh()).toMatchObject({ version: 1 })
-    Object.assign(bundles, await generateKeys())
-    await publisher.publish()
-    expect(await source.refresh()).toMatchObject({ version: 2 })
-    publisher.serve(await signBundle({ ...(await documentOf()), version: 3 }, { key: (await generateKeys()).privateKey }))
-    await expect(source.refresh()).rejects.toThrow(/not signed by a key/)
-  })
-
-  const documentOf = async () => {
-    const now = Date.now()
-    const times = { issuedAt: new Date(now).toISOString(), expiresAt: new Date(now + 3_600_000).toISOString() }
-    return { version: 1, ...times, policies: [], agents: {}, delegations: [], jwks: { keys: [] } }
-  }
-
-  it('is asked for at most every 30 s, whatever bundles name', async () => {
-    stopClock()
-    let fetched = 0
-    const real = globalThis.fetch
-    vi.spyOn(globalThis, 'fetch').mockImplementation((...given) => {
-      if (String(given[0]).endsWith('/jwks')) fetched++
-      return real(...given)
-    })
-    const source = start({ publicKeys: undefined, jwks: `${publisher.url}/jwks` } as never)
-    await publisher.publish()
-    await source.refresh()
-    for (let i = 0; i < 20; i++) {
-      const { privateKey } = await generateKeys()
-      publisher.serve(await signBundle({ ...(await documentOf()), version: 9 + i }, { key: privateKey }))
-      await expect(source.refresh()).rejects.toThrow(/not signed by a key/)
-    }
-    expect(fetched).toBe(1)
-    expect(source.bundle?.version).toBe(1)
   })
 })
 
@@ -319,6 +336,17 @@ describe('Wake-ups', () => {
     await publisher.publish()
     await until(() => source.bundle?.version === 2)
     expect(errors.map(({ message }) => message)).toEqual([expect.stringMatching(/^No wake-ups: .*404/)])
+  })
+
+  it('that come when the source is closed ask for nothing', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0.9)
+    await publisher.publish()
+    const source = start({ stream: true, pollMs: 3_600_000 })
+    await source.refresh()
+    await until(() => publisher.listeners() === 1)
+    await source.close()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(publisher.asked).toHaveLength(1)
   })
 
   it('that come while a bundle is loaded are not lost', async () => {

@@ -76,6 +76,22 @@ describe('A bundle', () => {
     expect(await refusal(jws, {}, { jwks: swapped })).toMatch(/not signed by a key that is known/)
   })
 
+  it('that names no key is verified by whichever of the keys has signed it', async () => {
+    const { kid: _, ...nameless } = keys.privateKey as { kid?: string }
+    const signed = await signBundle(document, { key: nameless as never })
+    expect((await verifyBundle(signed, { publicKeys: [other.publicKey, keys.publicKey] }, { now: NOW })).kid).toBeUndefined()
+    expect(await refusal(signed, {}, { publicKeys: [other.publicKey] })).toMatch(/not signed by a key that is known/)
+  })
+
+  it('is verified by no key but Ed25519', async () => {
+    const { publicKey, jwks } = await generateKeys({ alg: 'ES256' })
+    await expect(verifyBundle(jws, { publicKeys: [publicKey] })).rejects.toThrow(
+      'option "publicKeys[0]" must be an Ed25519 key',
+    )
+    await expect(verifyBundle(jws, { jwks })).rejects.toThrow('option "jwks" has no Ed25519 key for bundles')
+    await verifyBundle(jws, { jwks: { keys: [...jwks.keys, keys.publicKey] } }, { now: NOW })
+  })
+
   it('may be off by five minutes of clock, either way, and no more', async () => {
     const skew = 300_000
     for (const now of [NOW - skew, NOW + 24 * HOUR_MS + skew]) await verifyBundle(jws, known, { now })
@@ -150,6 +166,14 @@ describe('What is signed and wrong is refused, and its place is named:', () => {
   const policy = document.policies[0]
   const without = (key: string) => Object.fromEntries(Object.entries(document).filter(([name]) => name !== key))
 
+  /** Objects in objects. */
+  const nested = (depth: number): object => (depth === 1 ? {} : { in: nested(depth - 1) })
+
+  it('metadata as deep as they may be are not', async () => {
+    const agents = { a: { tier: 'trusted', tags: [], gen: 0, metadata: nested(8) } } as const
+    expect((await verifyBundle(await sign({ agents }), known, { now: NOW })).document.agents).toEqual(agents)
+  })
+
   it.each<[string, unknown, RegExp]>([
     ['null', null, /not a JSON object/],
     ['a list', [document], /not a JSON object/],
@@ -178,6 +202,18 @@ describe('What is signed and wrong is refused, and its place is named:', () => {
     ['a generation below 0', { ...document, agents: { a: { tier: 'trusted', tags: [], gen: -1 } } }, /gen/],
     ['revoked: "no"', { ...document, agents: { a: { revoked: 'no', tier: 'trusted', tags: [], gen: 0 } } }, /revoked/],
     ['an unknown member of an agent', { ...document, agents: { a: { revoked: true, until: 1 } } }, /Unknown key "until"/],
+    ['a name of a revoked agent', { ...document, agents: { a: { revoked: true, name: 'a' } } }, /Unknown key "name"/],
+    ['a name that is a number', { ...document, agents: { a: { tier: 'trusted', tags: [], gen: 0, name: 7 } } }, /name/],
+    [
+      'metadata that are a list',
+      { ...document, agents: { a: { tier: 'trusted', tags: [], gen: 0, metadata: [] } } },
+      /metadata/,
+    ],
+    [
+      'metadata that are nested too deeply',
+      { ...document, agents: { a: { tier: 'trusted', tags: [], gen: 0, metadata: nested(9) } } },
+      /nested too deeply/,
+    ],
     [
       'a delegation without an end',
       { ...document, delegations: [{ ...document.delegations[0], expiresAt: undefined }] },

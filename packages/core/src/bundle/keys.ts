@@ -83,8 +83,7 @@ function isForBundles(jwk: object): boolean {
 function remote(where: string, url: string | URL): FindKeys {
   const source = remoteKeySource(where, url, usable)
   return async (kid, now) => {
-    const found = (await source.load(now)).find(kid, BUNDLE_ALG)
-    const key = found ?? (kid === undefined ? undefined : (await source.renew(now)).find(kid, BUNDLE_ALG))
+    const key = (await source.load(now)).find(kid, BUNDLE_ALG) ?? (await source.renew(now)).find(kid, BUNDLE_ALG)
     return key === undefined ? [] : [key]
   }
 }

@@ -37,7 +37,7 @@ export function loadFromGateway(gateway: GatewayUrl, token: string | undefined):
     if (response.status === 200)
       return { jws: await bodyOf(gateway, response), etag: response.headers.get('etag') ?? undefined }
     await response.body?.cancel()
-    if (response.status === 304 && etag !== undefined) return undefined
+    if (response.status === 304) return undefined
     throw refusalOf(gateway, response.status)
   }
 }

@@ -55,8 +55,6 @@ export class BundleSync {
   #goodUntil = Number.NEGATIVE_INFINITY
   #etag: string | undefined
   #attempt: Attempt | undefined
-  #isCacheRead = false
-  #fromCache: Bundle | undefined
   /** What was put into the cache last. */
   #kept: string | undefined
   #askAgain = false
@@ -176,7 +174,7 @@ export class BundleSync {
     const waiting = cached === undefined ? undefined : this.#holdLater(attempt, cached, loading)
     try {
       const loaded = await loading
-      if (loaded === undefined || this.#isLate(attempt)) return
+      if (loaded === undefined) return
       const { jws, etag } = typeof loaded === 'string' ? { jws: loaded } : loaded
       const bundle = await openBundle(jws, this.#parts.find, Date.now())
       if (this.#isLate(attempt)) return
@@ -242,18 +240,15 @@ export class BundleSync {
     this.#goodUntil = Math.min(bundle.issuedAt + this.#parts.maxStalenessMs, bundle.expiresAt) + CLOCK_SKEW_MS
   }
 
-  /** The bundle of the cache, read once; it may be too old to decide by, but is a version to begin from. */
+  /** The bundle of the cache. It may be too old to decide by, but is a version to begin from. */
   async #cached(): Promise<Bundle | undefined> {
-    const { cache } = this.#parts
-    if (cache === undefined || this.#isCacheRead) return this.#fromCache
     try {
-      const jws = await this.#inTime(cache.get())
-      if (jws !== undefined && jws !== null) this.#fromCache = await this.#openCached(jws)
-      this.#isCacheRead = true
+      const jws = await this.#inTime(this.#parts.cache?.get())
+      return jws === undefined || jws === null ? undefined : await this.#openCached(jws)
     } catch (error) {
       this.report(new UnavailableError(`The cached bundle is of no use: ${messageOf(error, 'it failed')}`, { cause: error }))
+      return undefined
     }
-    return this.#fromCache
   }
 
   async #openCached(jws: unknown): Promise<Bundle> {
