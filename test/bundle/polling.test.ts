@@ -298,6 +298,14 @@ describe('An attempt', () => {
     await expect(source.refresh()).rejects.toThrow(/./)
     expect(await source.decide(question)).toMatchObject({ code: 'unavailable' })
   })
+
+  it('of a loader of your own that has nothing although it gave no ETag is a failure', async () => {
+    const answers = [await publisher.signer.sign({ policies: ALLOW_READING }), undefined]
+    const source = start({ url: undefined, load: () => answers.shift() } as never)
+    await source.refresh()
+    await expect(source.refresh()).rejects.toThrow('No bundle was loaded')
+    expect(source.decide(question)).toMatchObject({ allowed: true })
+  })
 })
 
 describe('Wake-ups', () => {

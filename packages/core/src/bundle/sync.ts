@@ -1,10 +1,9 @@
-import { printable } from '../audit-line.js'
 import { ConnectionError, MeshGuardError, messageOf, UnavailableError } from '../errors.js'
-import { beforeDeadline } from '../settle.js'
 import type { BundleCache } from './cache.js'
-import { badBundle } from './head.js'
+import { KeptBundle } from './kept.js'
 import type { FindKeys } from './keys.js'
 import type { LoadBundle, LoadedBundle } from './load.js'
+import { Reports, tell } from './reports.js'
 import { assertCurrent, type Bundle, CLOCK_SKEW_MS, isAfter, openBundle } from './verify.js'
 
 /** What a bundle that is kept up to date is made of. */
@@ -38,8 +37,6 @@ const FIRST_PAUSE_MS = 1000
 const CACHE_WAIT_MS = 500
 /** How soon a token of an unknown key is a reason to ask again. */
 const RENEW_MS = 1000
-/** Kinds of trouble that are remembered as told. */
-const MAX_REPORTED = 32
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 /**
@@ -55,21 +52,21 @@ export class BundleSync {
   #goodUntil = Number.NEGATIVE_INFINITY
   #etag: string | undefined
   #attempt: Attempt | undefined
-  /** What was put into the cache last. */
-  #kept: string | undefined
   #askAgain = false
   #triedAt = Number.NEGATIVE_INFINITY
   #nextAt = Number.NEGATIVE_INFINITY
   #failures = 0
   #failure: MeshGuardError | undefined
-  /** What was said to be wrong since all was well. */
-  readonly #reported = new Set<string>()
+  readonly #reports: Reports
+  readonly #kept: KeptBundle | undefined
   #toldVersion: number | undefined
   #timer: unknown
   #isClosed = false
 
   constructor(parts: SyncParts) {
     this.#parts = parts
+    this.#reports = new Reports(parts.onError)
+    this.#kept = parts.cache && new KeptBundle(parts.cache, parts, this.#reports)
   }
 
   get isClosed(): boolean {
@@ -125,10 +122,7 @@ export class BundleSync {
 
   /** Says once what is wrong, until all is well again. */
   report(error: MeshGuardError): void {
-    if (this.#reported.has(error.message)) return
-    if (this.#reported.size >= MAX_REPORTED) this.#reported.clear()
-    this.#reported.add(error.message)
-    tell(() => this.#parts.onError(error))
+    this.#reports.add(error)
   }
 
   close(): void {
@@ -169,7 +163,7 @@ export class BundleSync {
   }
 
   async #update(attempt: Attempt): Promise<void> {
-    const cached = this.#bundle === undefined ? await this.#cached() : undefined
+    const cached = this.#bundle === undefined ? await this.#kept?.open() : undefined
     const loading = this.#load(attempt)
     const waiting = cached === undefined ? undefined : this.#holdLater(attempt, cached, loading)
     try {
@@ -181,7 +175,7 @@ export class BundleSync {
       if (this.#isNewer(bundle, cached)) {
         this.#hold(bundle)
         attempt.becomeReady()
-        await this.#keep(jws, bundle)
+        await this.#kept?.replace(jws, bundle)
       }
       this.#etag = etag
     } finally {
@@ -210,7 +204,7 @@ export class BundleSync {
     const { load, timeoutMs } = this.#parts
     const { signal } = aborting
     signal.throwIfAborted()
-    const etag = this.#bundle === undefined ? undefined : this.#etag
+    const etag = this.#etag
     const late = new ConnectionError(`No bundle came within ${timeoutMs} ms`)
     const timer = setTimeout(() => aborting.abort(late), Math.min(timeoutMs, MAX_TIMER_MS))
     try {
@@ -240,59 +234,11 @@ export class BundleSync {
     this.#goodUntil = Math.min(bundle.issuedAt + this.#parts.maxStalenessMs, bundle.expiresAt) + CLOCK_SKEW_MS
   }
 
-  /** The bundle of the cache. It may be too old to decide by, but is a version to begin from. */
-  async #cached(): Promise<Bundle | undefined> {
-    try {
-      const jws = await this.#inTime(this.#parts.cache?.get())
-      return jws === undefined || jws === null ? undefined : await this.#openCached(jws)
-    } catch (error) {
-      this.report(new UnavailableError(`The cached bundle is of no use: ${messageOf(error, 'it failed')}`, { cause: error }))
-      return undefined
-    }
-  }
-
-  async #openCached(jws: unknown): Promise<Bundle> {
-    const { find, minVersion } = this.#parts
-    const bundle = await openBundle(jws, find, Date.now()).catch((error: unknown) => {
-      if (!(error instanceof UnavailableError)) throw error
-      throw new UnavailableError(`${error.message}; to begin without it, give fromBundle publicKeys as well as jwks`)
-    })
-    if (bundle.version < minVersion) throw badBundle('it is older than minVersion')
-    return bundle
-  }
-
-  /** What is there already stays if it is later: the cache may be shared, and not all who share it learn of a bundle at once. */
-  async #keep(jws: string, bundle: Bundle): Promise<void> {
-    const { cache, find } = this.#parts
-    if (cache === undefined) return
-    try {
-      const kept = await this.#inTime(cache.get())
-      if (kept === jws) return
-      const isLater =
-        typeof kept === 'string' &&
-        kept !== this.#kept &&
-        (await openBundle(kept, find, Date.now()).then(
-          (other) => isAfter(other, bundle),
-          () => false,
-        ))
-      if (isLater) return
-      await this.#inTime(cache.set(jws))
-      this.#kept = jws
-    } catch (error) {
-      this.report(new UnavailableError(`The bundle was not cached: ${messageOf(error, 'it failed')}`, { cause: error }))
-    }
-  }
-
-  /** A cache that hangs is one that fails. */
-  #inTime<T>(work: T | Promise<T>): Promise<T> {
-    return beforeDeadline(Promise.resolve(work), Date.now() + this.#parts.timeoutMs, 'The cache')
-  }
-
   #succeeded(bundle: Bundle): void {
     const recovered = this.#failures > 0
     const isOther = this.#toldVersion !== undefined && this.#toldVersion !== bundle.version
     this.#toldVersion = bundle.version
-    this.#reported.clear()
+    this.#reports.clear()
     if (recovered || isOther) tell(() => this.#parts.onReload(bundle, recovered))
     this.#failures = 0
     this.#failure = undefined
@@ -317,14 +263,5 @@ export class BundleSync {
     const delay = Math.min(Math.max(0, this.#nextAt - Date.now()), MAX_TIMER_MS)
     this.#timer = setTimeout(() => this.refresh(Date.now()), delay)
     ;(this.#timer as { unref?(): void }).unref?.()
-  }
-}
-
-/** What a callback throws is its own affair. */
-function tell(callback: () => void): void {
-  try {
-    callback()
-  } catch (error) {
-    console.error(`MeshGuard: a callback of fromBundle threw: ${printable(messageOf(error, 'it failed'))}`)
   }
 }
