@@ -2,7 +2,15 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type AuditEvent, agentTokens, ConnectionError, createGuard, type DecisionRequest } from '@meshguard/core'
+import {
+  type AuditEvent,
+  agentTokens,
+  ConnectionError,
+  createGuard,
+  type DecisionRequest,
+  generateKeys,
+  mintAgentToken,
+} from '@meshguard/core'
 import { cacheInCacheApi, cacheInKv, cacheInMemory } from '@meshguard/core/bundle'
 import { cacheInFile } from '@meshguard/core/node'
 import { Miniflare, Response as WorkerResponse } from 'miniflare'
@@ -34,6 +42,7 @@ afterEach(async () => {
   await close()
   await publisher.close()
   vi.useRealTimers()
+  vi.restoreAllMocks()
 })
 
 const outcome = (source: ReturnType<typeof start>, asked = question) =>
@@ -99,6 +108,21 @@ describe('A gateway that is away', () => {
     expect(await check('agent_old')).toEqual({ allowed: false, code: 'unauthenticated' })
     expect(events).toHaveLength(4)
     await publisher.reopen()
+  })
+
+  it('is not waited for by a token of an unknown key, while the bundle is too old and the last attempt has failed', async () => {
+    const load = vi.fn(() => publisher.signer.sign())
+    const source = start({ url: undefined, load } as never)
+    await source.refresh()
+    moveTo(7 * HOUR_MS)
+    load.mockRejectedValue(new ConnectionError('away'))
+    vi.spyOn(Math, 'random').mockReturnValue(0.999)
+    await source.refresh().catch(() => undefined)
+    const { length } = load.mock.calls
+    moveTo(7 * HOUR_MS + 1100)
+    const stranger = await mintAgentToken({ id: agent.id, key: (await generateKeys()).privateKey })
+    expect(await outcome(source, { ...question, agent: undefined, token: stranger } as never)).toBe('ConnectionError')
+    expect(load).toHaveBeenCalledTimes(length)
   })
 
   it('is not what a gateway is that serves bundles which are too old: that opens nothing', async () => {

@@ -214,6 +214,24 @@ describe('Tokens', () => {
     expect((await ask('read:x', { token: await signer.mint(nova) })).code, 'the old key is gone').toBe('unauthenticated')
   })
 
+  it.each(['decide', 'decideMany'] as const)('that are being verified when their key goes are refused (%s)', async (method) => {
+    await publish()
+    const [first, second] = [await signer.mint(nova), await signer.mint({ ...nova, id: 'other' })]
+    const real = crypto.subtle.verify.bind(crypto.subtle)
+    const held: (() => void)[] = []
+    const verify = vi.spyOn(crypto.subtle, 'verify').mockImplementation(async (...given) => {
+      if (held.length < 2) await new Promise<void>((resolve) => void held.push(resolve))
+      return real(...given)
+    })
+    const questions = [first, second].map((token) => ({ action: 'read:x', traceId: 'trace-0001', token }))
+    const asking = method === 'decide' ? Promise.all(questions.map((one) => source.decide(one))) : source.decideMany(questions)
+    await vi.waitFor(() => expect(held).toHaveLength(2))
+    await publish({ jwks: (await generateKeys()).jwks })
+    for (const go of held) go()
+    expect((await asking).map(({ code }) => code)).toEqual(['unauthenticated', 'unauthenticated'])
+    verify.mockRestore()
+  })
+
   it('stay remembered over bundles with the same keys', async () => {
     await publish()
     const token = await signer.mint(nova)

@@ -111,6 +111,15 @@ describe('fromBundle', () => {
     await expect(source.refresh()).rejects.toThrow('closed')
     expect(publisher.asked).toHaveLength(1)
   })
+
+  it('closed is not out of reach: nothing opens for it', async () => {
+    await publisher.close()
+    const source = start()
+    await expect(source.decide(question)).rejects.toBeInstanceOf(ConnectionError)
+    await source.close()
+    expect(await source.decide(question)).toMatchObject({ code: 'unavailable', reason: 'The source is closed' })
+    await publisher.reopen()
+  })
 })
 
 describe('A bundle that is refused is reported, and the last good one stays:', () => {

@@ -57,6 +57,18 @@ describe('A bundle is asked for', () => {
     expect(publisher.asked[2]?.ifNoneMatch).toBe('"2"')
   })
 
+  it.each(['decideMany', 'explain'] as const)('by %s as well', async (method) => {
+    stopClock()
+    await publisher.publish()
+    const source = start()
+    const ask = () => (method === 'explain' ? source.explain(question) : source.decideMany([question]))
+    await ask()
+    expect(publisher.asked).toHaveLength(1)
+    later(1.11 * POLL_MS)
+    await ask()
+    await until(() => publisher.asked.length === 2)
+  })
+
   it('not by all processes at the same moment', async () => {
     stopClock()
     const jws = await publisher.publish()
@@ -97,6 +109,8 @@ describe('A bundle is asked for', () => {
     await source.close()
     const { length } = load.mock.calls
     await new Promise((resolve) => setTimeout(resolve, 80))
+    expect(await source.decide(question)).toMatchObject({ code: 'unavailable' })
+    await expect(source.explain(question)).rejects.toThrow('closed')
     expect(load).toHaveBeenCalledTimes(length)
   })
 
