@@ -1,5 +1,5 @@
 /** How old a bundle may be, with clocks that are wrong, gateways that are away, and processes that begin anew. */
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -348,6 +348,11 @@ describe('The cache in a file', () => {
       expect(large).toContain(await readFile(path, 'utf8'))
       await expect(cacheInFile(join(folder, 'no', 'bundle.jws')).set('x')).rejects.toThrow('ENOENT')
       expect(() => cacheInFile('')).toThrow(TypeError)
+      await mkdir(join(folder, 'in-the-way'))
+      const blocked = cacheInFile(join(folder, 'in-the-way'))
+      await expect(blocked.get(), 'it is there, and cannot be read').rejects.toThrow('EISDIR')
+      await expect(blocked.set('x')).rejects.toThrow('EISDIR')
+      expect((await readdir(folder)).sort()).toEqual(['bundle.jws', 'in-the-way'])
     } finally {
       await rm(folder, { recursive: true })
     }

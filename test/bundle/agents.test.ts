@@ -179,6 +179,15 @@ describe('Tokens', () => {
     expect(await ask('read:x', { token: await make() })).toMatchObject({ allowed: false, code: 'unauthenticated' })
   })
 
+  it('may be of a key for ES256', async () => {
+    const { jwks, privateKey } = await generateKeys({ alg: 'ES256' })
+    await publish({ jwks: { keys: [...signer.tokens.jwks.keys, ...jwks.keys] } })
+    expect(await ask('read:x', { token: await mintAgentToken({ id: nova.id, key: privateKey }) })).toMatchObject({
+      allowed: true,
+    })
+    expect(await ask('read:x', { token: await signer.mint(nova) })).toMatchObject({ allowed: true })
+  })
+
   it('may be held to an audience', async () => {
     const strict = fromBundle({ load, ...signer.options, audience: 'contacts' })
     const key = signer.tokens.privateKey

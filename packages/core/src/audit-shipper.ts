@@ -50,8 +50,8 @@ export class Shipper {
   readonly #timeoutMs: number
   readonly #keepsRest: boolean
   #isFailing = false
-  #hasRefused = false
-  #wasAhead = false
+  /** What is said once. */
+  readonly #said = new Set<string>()
   /** When nothing is begun any more, by `performance.now()`; while it is not closed, there is no such time. */
   #endsAt: number | undefined
   #hasGivenUp = false
@@ -106,7 +106,8 @@ export class Shipper {
   async #shipBatch(batch: readonly Entry[]): Promise<void> {
     const fate = await this.#fateOf(batch)
     if (fate === 'taken' || (fate === 'given up' && this.#keepsRest)) return
-    if (fate === 'refused' && batch.length === 1) this.#reportRefused()
+    if (fate === 'refused' && batch.length === 1)
+      this.#sayOnce('does not take a decision (400 or 413): it is lost, and counted')
     if (fate === 'given up' || batch.length === 1) return this.#lose(batch)
     const half = batch.length >> 1
     for (const part of [batch.slice(0, half), batch.slice(half)]) await this.#shipBatch(part)
@@ -120,10 +121,12 @@ export class Shipper {
   async #fateOf(batch: readonly Entry[]): Promise<'taken' | 'refused' | 'given up'> {
     let pauseMs = FIRST_PAUSE_MS
     let lastAttempts = LAST_ATTEMPTS
+    let mayCorrect = true
     while (!this.#hasGivenUp) {
       const endsAt = this.#endsAt
-      const fate = await this.#attempt(batch)
+      const fate = await this.#attempt(batch, mayCorrect)
       if (fate === 'taken' || fate === 'refused') return fate
+      mayCorrect &&= fate !== 'corrected'
       if (fate === 'corrected') continue
       this.#report(fate)
       if (endsAt === undefined) {
@@ -136,7 +139,7 @@ export class Shipper {
   }
 
   /** What became of them; or why that is not known yet. */
-  async #attempt(batch: readonly Entry[]): Promise<string> {
+  async #attempt(batch: readonly Entry[], mayCorrect: boolean): Promise<string> {
     const call = new Call()
     const late = () => call.leave(new ConnectionError(`The gateway did not answer within ${this.#timeoutMs} ms`))
     const timer = setTimeout(late, this.#timeoutMs)
@@ -146,7 +149,7 @@ export class Shipper {
       const { status } = answer
       if (status === 202) this.#works()
       if (status === 202) return 'taken'
-      if (status === 400 && this.#correctTimes(batch, answer)) return 'corrected'
+      if (status === 400 && mayCorrect && this.#correctTimes(batch, answer)) return 'corrected'
       if (status === 400 || status === 413) return 'refused'
       return `The gateway at ${this.#gateway.origin} answered ${status}`
     } catch (error) {
@@ -170,7 +173,7 @@ export class Shipper {
       const timestamp = new Date(Math.min(timeOf(entry.json) - aheadMs, now)).toISOString()
       entry.json = printable(JSON.stringify({ ...JSON.parse(entry.json), timestamp }))
     }
-    if (ahead.length > 0) this.#reportAhead(aheadMs)
+    if (ahead.length > 0) this.#sayOnce("takes no decision of a time to come: with this machine's clock ahead, its own counts")
     return ahead.length > 0
   }
 
@@ -189,23 +192,10 @@ export class Shipper {
     console.error('MeshGuard: audit to the gateway works again')
   }
 
-  /** Once: how many they are is in `dropped`. */
-  #reportRefused(): void {
-    if (this.#hasRefused) return
-    this.#hasRefused = true
-    console.error(
-      `MeshGuard: the gateway at ${this.#gateway.origin} does not take a decision (400 or 413); such decisions are lost and counted`,
-    )
-  }
-
-  /** Once. */
-  #reportAhead(aheadMs: number): void {
-    if (this.#wasAhead) return
-    this.#wasAhead = true
-    const seconds = Math.round(aheadMs / 1000)
-    console.error(
-      `MeshGuard: this machine's clock is ${seconds} s ahead of the gateway's at ${this.#gateway.origin}, or was when decisions were made; they are recorded at the gateway's time`,
-    )
+  #sayOnce(what: string): void {
+    if (this.#said.has(what)) return
+    this.#said.add(what)
+    console.error(`MeshGuard: the gateway at ${this.#gateway.origin} ${what}`)
   }
 
   /** Once, until it works again. */
