@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect, createServer, type Socket } from 'node:net'
+import { createServer } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
 import pg from 'pg'
@@ -11,6 +11,7 @@ import type { Store } from '../../packages/gateway/src/store/store.js'
 import { agent, append, errorOf, numbers, row } from '../contracts/store/spec.js'
 import { everyMethod } from '../contracts/store.js'
 import { type OwnServer, startPostgres } from '../postgres/server.js'
+import { lossyWay } from './lossy-way.js'
 import { open } from './postgres.js'
 
 let server: OwnServer
@@ -284,82 +285,6 @@ describe('a server that stops', () => {
     },
   )
 })
-
-/** What a server sends when it waits for a statement, and when it ends a connection. */
-const READY = Buffer.from('Z\0\0\0\x05I', 'latin1')
-const ENDED = Buffer.from('E\0\0\0\x2bSFATAL\0C57P01\0Mterminating connection\0\0', 'latin1')
-
-interface LossyWay {
-  readonly url: string
-  loseAnswers(): void
-  /** Ends connections in the same packet that says they are ready. */
-  endAsTheyAreReady(isEnding: boolean): void
-  freeze(isFrozen: boolean): void
-  /** Lets the next connection wait: resolves once there is one, with how to let it go on. */
-  holdNext(): Promise<() => void>
-  /** How many connections there are. */
-  open(): number
-}
-
-/** A way to the server on which answers can be lost, or nothing passes any more. */
-async function lossyWay(databaseUrl: string): Promise<LossyWay> {
-  const target = new URL(databaseUrl)
-  const sockets = new Set<Socket>()
-  let isLosing = false
-  let isFrozen = false
-  let isEnding = false
-  let onNext: ((letGo: () => void) => void) | undefined
-  const proxy = createServer((client) => {
-    if (onNext !== undefined) {
-      client.pause()
-      onNext(() => client.resume())
-      onNext = undefined
-    }
-    const upstream = connect(Number(target.port), target.hostname)
-    for (const socket of [client, upstream]) {
-      sockets.add(socket)
-      socket.on('error', () => socket.destroy())
-      socket.on('close', () => sockets.delete(socket))
-    }
-    client.on('data', (bytes) => isFrozen || upstream.write(bytes))
-    upstream.on('data', (bytes) => {
-      if (isFrozen) return
-      if (isLosing) client.destroy()
-      else if (isEnding && bytes.includes(READY)) client.end(Buffer.concat([bytes, ENDED]))
-      else client.write(bytes)
-    })
-    client.on('close', () => upstream.end())
-    upstream.on('close', () => client.destroy())
-  })
-  proxy.listen(0, '127.0.0.1')
-  await once(proxy, 'listening')
-  onTestFinished(() => {
-    proxy.close()
-    for (const socket of sockets) socket.destroy()
-  })
-  const url = new URL(databaseUrl)
-  url.port = String((proxy.address() as { port: number }).port)
-  return {
-    url: url.href,
-    holdNext: () =>
-      new Promise((resolve) => {
-        onNext = resolve
-      }),
-    open: () => sockets.size,
-    endAsTheyAreReady(ending) {
-      isEnding = ending
-    },
-    freeze(frozen) {
-      isFrozen = frozen
-    },
-    loseAnswers() {
-      isLosing = true
-      globalThis.setTimeout(() => {
-        isLosing = false
-      }, 50)
-    },
-  }
-}
 
 describe('a commit whose answer is lost', () => {
   it('is refused as not known, stands in the log once, and is found by its IDs', async () => {
