@@ -166,11 +166,28 @@ describe('guardian', () => {
     await writeFile(join(home, 'bundle.jws'), await signBundle(document, { key: privateKey }))
     const statusWith = async (maxStaleness: string) => {
       const options = ['--public-key', 'key.json', '--cache', 'bundle.jws', '--max-staleness', maxStaleness]
-      const { url, enforce } = await guardian(home, { url: 'http://127.0.0.1:9' }, options)
-      return [(await enforce('read:contacts', token)).status, (await fetch(`${url}/health`)).status]
+      const { url, enforce, process } = await guardian(home, { url: 'http://127.0.0.1:9' }, options)
+      const statuses = [(await enforce('read:contacts', token)).status, (await fetch(`${url}/health`)).status]
+      await end(process)
+      return statuses
     }
     expect(await statusWith('3h')).toEqual([200, 200])
     expect(await statusWith('1h')).toEqual([503, 503])
+  })
+
+  it('shares its audit folder with no other, and begins at once after one that was killed', async () => {
+    const { gateway, home } = await openGateway('shared')
+    const first = await guardian(home, gateway)
+    const second = await start(home, ['--gateway', gateway.url, '--port', '0', '--token-file', 'service.token']).ended
+    expect([second.code, second.stdout]).toEqual([2, ''])
+    expect(second.stderr).toMatch(
+      new RegExp(
+        `^--audit-folder: cannot use the folder .*guardian-audit": process ${first.process.child.pid} .* a folder of its own`,
+      ),
+    )
+    first.process.child.kill('SIGKILL')
+    await first.process.ended
+    await guardian(home, gateway)
   })
 
   it('waits for a gateway that is not there yet, and answers 503 meanwhile', async () => {
@@ -236,7 +253,8 @@ describe('guardian', () => {
         /lacks the scope "bundle"/,
       ],
     ]
-    const ended = await Promise.all(wrong.map(async ([args]) => start(home, args).ended))
+    const folders = (i: number) => (wrong[i]?.[0].includes('--audit-folder') ? [] : ['--audit-folder', `audit-${i}`])
+    const ended = await Promise.all(wrong.map(async ([args], i) => start(home, [...args, ...folders(i)]).ended))
     taken.close()
     for (const [i, { code, stdout, stderr }] of ended.entries()) {
       const [args, message] = wrong[i] as [string[], RegExp]

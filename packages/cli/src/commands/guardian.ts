@@ -98,7 +98,8 @@ function openAudit({ auditFolder }: GuardianFlags, url: string, token: string): 
   try {
     return auditThroughFolder(auditFolder, { url, token })
   } catch (error) {
-    throw new CliError(`--audit-folder: ${error instanceof Error ? error.message : error}`)
+    if (!(error instanceof TypeError)) throw error
+    throw new CliError(`--audit-folder: ${error.message.replace('auditThroughFolder: ', '')}`)
   }
 }
 

@@ -41,7 +41,10 @@ export class KeptBundle {
     }
   }
 
-  /** What is there stays if it is later: the cache may be shared, and not all who share it learn of a bundle at once. */
+  /**
+   * What is there stays if it is later: the cache may be shared, and not all who share it learn of a bundle at once. Whoever writes
+   * an earlier one between another's look and its own learns of the later one soon, and puts it there.
+   */
   async replace(jws: string, bundle: Bundle): Promise<void> {
     try {
       const found = await this.#inTime(this.#cache.get())
