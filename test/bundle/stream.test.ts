@@ -137,6 +137,14 @@ describe('A connection', () => {
     expect(lines).toHaveLength(2)
   })
 
+  it('that never says a word is given up as well', async () => {
+    stream.open()
+    await pass(59_999)
+    expect(line().isAborted()).toBe(false)
+    await pass(1)
+    expect(line().isAborted()).toBe(true)
+  })
+
   it('whose lines do not end is given up', async () => {
     stream.open()
     await pass(0)
