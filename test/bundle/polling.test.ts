@@ -63,8 +63,10 @@ describe('A bundle is asked for', () => {
     const source = start()
     const ask = () => (method === 'explain' ? source.explain(question) : source.decideMany([question]))
     await ask()
+    later(0.89 * POLL_MS)
+    await ask()
     expect(publisher.asked).toHaveLength(1)
-    later(1.11 * POLL_MS)
+    later(0.22 * POLL_MS)
     await ask()
     await until(() => publisher.asked.length === 2)
   })
@@ -281,11 +283,12 @@ describe('An attempt', () => {
   it('whose bundle is being verified when the source is closed changes nothing', async () => {
     const agents = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`agent_${i}`, { revoked: true as const }]))
     const jws = await publisher.signer.sign({ policies: ALLOW_READING, agents })
-    const load = vi.fn(() => jws)
+    const load = () => {
+      setImmediate(() => source.close())
+      return jws
+    }
     const source = start({ url: undefined, load } as never)
     const refreshed = source.refresh().catch((error: Error) => error.message)
-    await until(() => load.mock.calls.length === 1)
-    await source.close()
     expect(await refreshed).toBe('There is no bundle')
     await new Promise((resolve) => setTimeout(resolve, 100))
     expect(source.bundle).toBeUndefined()

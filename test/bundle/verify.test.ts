@@ -134,6 +134,7 @@ describe('The signature comes first:', () => {
     ['the address of a key', withHeader({ ...good, jku: 'https://evil.example' }), /more than/],
     ['an extension', withHeader({ ...good, crit: ['b64'], b64: false }), /more than/],
     ['a kid that is no text', withHeader({ ...good, kid: 7 }), /"kid"/],
+    ['a header of great length', withHeader({ ...good, kid: 'k'.repeat(8000) }), /header is too long/],
     ['another kid', withHeader({ ...good, kid: 'other' }), /not signed by a key/],
     ['a signature that is cut off', jws.slice(0, -8), /not signed by a key/],
     ['an empty signature', `${head}.${body}.AA`, /not signed by a key/],
@@ -245,6 +246,7 @@ describe('What is signed and wrong is refused, and its place is named:', () => {
     for (const changes of [{ version: 0 }, { issuedAt: NOW }, { extra: 1 }, { jwks: { keys: [tokens.privateKey] } }]) {
       await expect(sign(changes)).rejects.toBeInstanceOf(ValidationError)
     }
+    await expect(signBundle(document, { key: keys.privateKey, kid: 7 as never })).rejects.toThrow(/^signBundle: option "kid"/)
     const es256 = await generateKeys({ alg: 'ES256' })
     for (const key of [keys.publicKey, es256.privateKey, 'secret'.repeat(8)]) {
       await expect(signBundle(document, { key })).rejects.toThrow(/^signBundle: option "key"/)

@@ -41,7 +41,7 @@ it(`decides by what the gateway signed, never goes back, and leaves every decisi
 
   const at = { url: network.url, token: service, timeoutMs: 200 }
   const source = fromBundle({ ...at, jwks: `${network.url}/.well-known/jwks.json`, stream: true, pollMs: 15 })
-  const audit = auditToGateway({ ...at, timeoutMs: 150 })
+  const audit = auditToGateway({ ...at, timeoutMs: 1000 })
   const guard = createGuard({ source, audit, timeoutMs: 500 })
   const decided: string[] = []
   let byBundle = 0
@@ -86,7 +86,7 @@ it(`decides by what the gateway signed, never goes back, and leaves every decisi
 it('loses no decision when it is closed at the moment that the network comes back', async () => {
   const service = await gateway.createService('audit:write')
   const guards = Array.from({ length: 20 }, () => {
-    const audit = auditToGateway({ url: network.url, token: service, timeoutMs: 150 })
+    const audit = auditToGateway({ url: network.url, token: service, timeoutMs: 1000 })
     return {
       audit,
       guard: createGuard({ source: { name: 'allow', decide: () => ({ allowed: true, code: 'allowed' }) }, audit }),

@@ -121,6 +121,8 @@ export function assertCurrent(
   }
 }
 
+/** The longest header that is read: nobody has signed it yet. */
+const MAX_HEADER = 8192
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/
 
 /** What was signed. Nothing of it is looked at before the signature is good, but the header, which says which key to try. */
@@ -155,6 +157,7 @@ function kidOf(jws: string): string | undefined {
 }
 
 function headerOf(encoded: string): Record<string, unknown> {
+  if (encoded.length > MAX_HEADER) throw badBundle("The bundle's header is too long")
   try {
     const header: unknown = JSON.parse(atob(encoded.replaceAll('-', '+').replaceAll('_', '/')))
     if (isObject(header)) return header

@@ -154,7 +154,7 @@ export class BundleDecider {
   /** Waits for an attempt, but not while the last one failed: then nobody knows how long it takes. */
   async #becomesGood(now: number): Promise<boolean> {
     const { attempt, failure } = this.#sync
-    if (failure === undefined) await (attempt?.ready ?? this.#sync.renew(now))
+    if (failure === undefined && !this.#sync.isGood(now)) await (attempt?.ready ?? this.#sync.renew(now))
     return this.#sync.isGood(now)
   }
 
