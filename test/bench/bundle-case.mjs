@@ -22,7 +22,7 @@ async function sourceOf(policies, count) {
   const times = { issuedAt: new Date(now).toISOString(), expiresAt: new Date(now + HOUR_MS).toISOString() }
   const sign = (version) =>
     signBundle({ version, ...times, policies, agents, delegations: [], jwks: tokenKeys.jwks }, { key: bundleKeys.privateKey })
-  const bundles = [await sign(1), await sign(2), await sign(3), await sign(4)]
+  const bundles = await Promise.all([1, 2, 3, 4, 5, 6, 7].map(sign))
   return {
     source: fromBundle({ load: () => bundles.shift(), publicKeys: [bundleKeys.publicKey], onReload: () => {} }),
     bundles,
@@ -63,17 +63,23 @@ const cases = {
     )
     return { policiesNs, bundleNs, ofPolicies: policiesNs / bundleNs }
   },
-  /** From the bundle's text until it is decided by; four in a row, of which the last three count by their median. */
+  /**
+   * From the bundle's text until it is decided by: the first, then three for the time, then three for how long they hold the
+   * event loop up, as watching it takes CPU time too. Three count by their median.
+   */
   async apply() {
     const { source, bundles } = await sourceOf(policiesOf(rules, conditions === 'conditions'), agents)
     const megabytes = bundles[0].length / 1e6
     const [took, used, blocked] = [[], [], []]
-    while (bundles.length > 0) {
-      const watch = watchLoop()
+    while (bundles.length > 3) {
       const [started, before] = [performance.now(), process.cpuUsage()]
       await source.refresh()
       took.push(performance.now() - started)
       used.push(usSince(before) / 1000)
+    }
+    while (bundles.length > 0) {
+      const watch = watchLoop()
+      await source.refresh()
       await new Promise((resolve) => setTimeout(resolve, 5))
       blocked.push(watch.end())
     }
@@ -83,7 +89,7 @@ const cases = {
       firstMs,
       applyMs: sorted(others)[1],
       cpuMs: sorted(used.slice(1))[1],
-      ...heldUp(blocked.slice(1)),
+      ...heldUp(blocked),
     }
   },
   /**

@@ -92,7 +92,7 @@ export function parsePolicy(value: unknown): Policy {
   if (issues.length > 0) throw new ValidationError(issues)
   const made = normalise(document as PolicyDocument)
   digests.set(made, digestOf(JSON.stringify(made)))
-  return made
+  return freeze(made)
 }
 
 /** One policy of parts that {@link parsePolicy} made of a document's rules, in order; their names must differ. */
@@ -124,12 +124,15 @@ export function definePolicy(document: PolicyDocument): Policy {
   return parsePolicy(document)
 }
 
-/** Own enumerable keys, without a prototype, so that nothing inherited is ever read as part of a policy. */
+/** A prototype with nothing in it. V8 reads objects that have one much faster than those that have none. */
+const NOTHING: object = Object.freeze(Object.create(null))
+
+/** Own enumerable keys alone, so that nothing inherited is ever read as part of a policy. */
 function copyOwn(value: unknown, depth: number): unknown {
   if (typeof value !== 'object' || value === null) return value
   if (depth > MAX_NESTING) throw new ValidationError([{ path: [], message: `A policy is nested at most ${MAX_NESTING} deep` }])
   if (Array.isArray(value)) return Array.from(value, (one) => copyOwn(one, depth + 1))
-  const copy: Record<string, unknown> = Object.create(null)
+  const copy: Record<string, unknown> = Object.create(NOTHING)
   for (const key of Object.keys(value)) copy[key] = copyOwn(Reflect.get(value, key), depth + 1)
   return copy
 }
@@ -189,7 +192,7 @@ function isCountless(limit: unknown): boolean {
 }
 
 function normalise({ rules, appliesTo, combine, defaultEffect, rateLimits, delegation, ...rest }: PolicyDocument): Policy {
-  return freeze({
+  return {
     name: rest.name,
     version: rest.version,
     description: rest.description,
@@ -202,7 +205,7 @@ function normalise({ rules, appliesTo, combine, defaultEffect, rateLimits, deleg
       return requests === undefined ? [] : normaliseLimit({ requests, per })
     }),
     delegation: delegation && { ...delegation },
-  })
+  }
 }
 
 function normaliseScope({ trustTiers, minTrustTier, tags, agentIds }: AppliesToDocument): AppliesTo {
