@@ -1,6 +1,14 @@
-import { type AuditLosses, type BoundedSink, boundedSink, checkQueueOptions, type QueueOptions } from './audit.js'
+import {
+  type AuditLosses,
+  type BoundedSink,
+  boundedSink,
+  checkQueueOptions,
+  DEFAULT_CAPACITY,
+  type QueueOptions,
+} from './audit.js'
 import { Shipper } from './audit-shipper.js'
 import { assertMs } from './options.js'
+import { IO_OUTLIVES_REQUESTS } from './transport/requests.js'
 import { assertToken, readGatewayUrl } from './transport/transport.js'
 
 /** Options of {@link auditToGateway}. */
@@ -14,9 +22,13 @@ export interface GatewaySinkOptions extends QueueOptions {
 }
 
 const DEFAULT_TIMEOUT_MS = 5000
+/** The longest pause after a request; shorter where the queue is so small that it could fill meanwhile. */
+const MAX_GATHER_MS = 10
+const EVENTS_A_MS = 1000
 
 /**
- * Ships decisions to the gateway's audit log, in batches, one request at a time.
+ * Ships decisions to the gateway's audit log, in batches, one request at a time. What is recorded in the 10 ms after a request goes
+ * together in the next one, because a request costs more than a hundred decisions do; not on Workers.
  *
  * Each has an id of its own that it keeps, and the gateway takes an id once: what may have got lost on the way is sent again, with
  * pauses that double from 0.1 to 30 s, and is recorded once. Meanwhile the queue fills; `onFull` says what happens then.
@@ -38,12 +50,18 @@ const DEFAULT_TIMEOUT_MS = 5000
  */
 export function auditToGateway(options: GatewaySinkOptions): BoundedSink {
   checkQueueOptions('auditToGateway', options, ['url', 'token', 'timeoutMs'])
-  const { url, token, timeoutMs = DEFAULT_TIMEOUT_MS, capacity, onFull } = options
+  const { url, token, timeoutMs = DEFAULT_TIMEOUT_MS, capacity = DEFAULT_CAPACITY, onFull } = options
   const gateway = readGatewayUrl('auditToGateway', url)
   assertToken('auditToGateway', token)
   assertMs('auditToGateway', 'timeoutMs', timeoutMs)
   const shipper = new Shipper(gateway, token, timeoutMs)
-  const sink = boundedSink({ capacity, onFull, name: 'audit to the gateway', write: (events) => shipper.ship(events) })
+  const gatherMs = IO_OUTLIVES_REQUESTS ? Math.min(MAX_GATHER_MS, capacity / EVENTS_A_MS) : 0
+  const sink = boundedSink({
+    capacity,
+    onFull,
+    name: 'audit to the gateway',
+    write: (events) => shipper.ship(events, gatherMs),
+  })
   return {
     record(event, request) {
       if (event.type === 'decision') sink.record(event, request)

@@ -77,13 +77,18 @@ export class Shipper {
     return this.#hasGivenUp
   }
 
-  /** Never fails: what cannot be shipped is counted. Entries are made when it is their turn, so that few are in memory. */
-  async ship(events: readonly AuditEvent[]): Promise<void> {
+  /**
+   * Never fails: what cannot be shipped is counted. Entries are made when it is their turn, so that few are in memory.
+   *
+   * @param gatherMs A pause afterwards, in which more comes to be shipped together; none once the sink is closed.
+   */
+  async ship(events: readonly AuditEvent[], gatherMs: number): Promise<void> {
     let at = 0
     for (; at < events.length && !this.#hasGivenUp; at += MAX_ENTRIES) {
       await this.shipEntries(events.slice(at, at + MAX_ENTRIES).map((event) => this.#entryOf(event)))
     }
     for (const event of events.slice(at)) count(this.lost, event)
+    if (gatherMs > 0 && this.#endsAt === undefined) await this.#pause(gatherMs, true)
   }
 
   async shipEntries(entries: readonly Entry[]): Promise<void> {
@@ -147,8 +152,7 @@ export class Shipper {
     try {
       const answer = await this.#transport.send({ method: 'POST', path: '/v1/audit', headers: this.#headers, body }, call)
       const { status } = answer
-      if (status === 202) this.#works()
-      if (status === 202) return 'taken'
+      if (status === 202) return this.#taken()
       if (status === 400 && mayCorrect && this.#correctTimes(batch, answer)) return 'corrected'
       if (status === 400 || status === 413) return 'refused'
       return `The gateway at ${this.#gateway.origin} answered ${status}`
@@ -177,19 +181,19 @@ export class Shipper {
     return ahead.length > 0
   }
 
-  /** Ends when the sink is closed, and keeps no process alive before. */
-  async #pause(ms: number): Promise<void> {
+  /** Ends when the sink is closed. @param keepsAlive Whether the process stays for it. */
+  async #pause(ms: number, keepsAlive = this.#endsAt !== undefined): Promise<void> {
     await new Promise<void>((resolve) => {
       this.#wake = resolve
       const timer: unknown = setTimeout(resolve, ms)
-      if (this.#endsAt === undefined) (timer as { unref?(): void }).unref?.()
+      if (!keepsAlive) (timer as { unref?(): void }).unref?.()
     })
   }
 
-  #works(): void {
-    if (!this.#isFailing) return
+  #taken(): string {
+    if (this.#isFailing) console.error('MeshGuard: audit to the gateway works again')
     this.#isFailing = false
-    console.error('MeshGuard: audit to the gateway works again')
+    return 'taken'
   }
 
   #sayOnce(what: string): void {

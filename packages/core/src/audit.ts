@@ -50,7 +50,8 @@ export interface BoundedSink extends AuditSink {
   close(): Promise<void>
 }
 
-const DEFAULT_CAPACITY = 10_000
+/** Events that may wait where nobody says how many. */
+export const DEFAULT_CAPACITY = 10_000
 
 /**
  * Makes a sink that writes in batches: one write at a time, and what is recorded meanwhile goes with the next. There are no
