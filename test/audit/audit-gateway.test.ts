@@ -73,8 +73,9 @@ describe('auditToGateway', () => {
     const sink = auditToGateway({ url: gateway.url, token })
     sink.record(allow('trace-1'))
     await expect.poll(() => gateway.asked.length, { timeout: 10_000 }).toBe(5)
-    await sink.close()
     expect(new Set(gateway.asked.map(({ body }) => entriesOf(body)[0]?.id)).size).toBe(1)
+    sink.record(allow('trace-2'))
+    await sink.close()
     expect(log.mock.calls.flat()).toEqual([
       `MeshGuard: audit to the gateway is held up: The gateway at ${gateway.url} answered 503`,
       'MeshGuard: audit to the gateway works again',
@@ -157,6 +158,30 @@ describe('auditToGateway', () => {
     await sink.close()
     expect(gateway.asked).toHaveLength(7)
     expect(sink.dropped.allowed).toBe(1)
+  })
+
+  it('waits between attempts for 0.1 s, doubled up to 30 s, and keeps no process alive by that until it is closed', async () => {
+    const gateway = await script(() => ({ status: 503, body: {} }))
+    const pauses: [ms: number, keepsAlive: boolean][] = []
+    const real = globalThis.setTimeout
+    const isPause = (ms: number) => ms === 30_000 || Number.isInteger(Math.log2(ms / 100))
+    vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, ms = 0) => {
+      const timer = real(work, isPause(ms) ? 1 : ms)
+      if (isPause(ms)) queueMicrotask(() => pauses.push([ms, timer.hasRef()]))
+      return timer
+    }) as typeof setTimeout)
+    const sink = auditToGateway({ url: gateway.url, token })
+    sink.record(allow('trace-1'))
+    await expect.poll(() => pauses.length).toBeGreaterThan(11)
+    const seen = pauses.splice(0)
+    await sink.close()
+    vi.mocked(setTimeout).mockRestore()
+    const doubled = Array.from({ length: 9 }, (_, i) => 100 * 2 ** i)
+    expect(seen.slice(0, 12)).toEqual([...doubled, 30_000, 30_000, 30_000].map((ms) => [ms, false]))
+    expect(pauses.slice(-2)).toEqual([
+      [100, true],
+      [100, true],
+    ])
   })
 
   it('counts all of what it gives up, however many batches that is', async () => {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
-import { chmod, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, open as openFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { auditThroughFolder, type FolderSinkOptions } from '@meshguard/core/node'
@@ -53,6 +53,13 @@ async function startLog() {
   return { ...gateway, traces: () => [...taken.values()], up }
 }
 
+/** How many decisions wait in a folder. */
+async function linesIn(path: string): Promise<number> {
+  const files = (await readdir(path)).filter((name) => name.endsWith('.jsonl'))
+  const texts = await Promise.all(files.map((name) => readFile(join(path, name), 'utf8')))
+  return texts.join('').split('\n').length - 1
+}
+
 /** Another process over the same folder, that has recorded 500 decisions by now. */
 async function startOther(url: string) {
   const program = `
@@ -88,17 +95,22 @@ describe('auditThroughFolder', () => {
     const gateway = await startLog()
     gateway.up(false)
     const sink = start(gateway.url)
-    for (let i = 0; i < 20; i++) sink.record(allow(`trace-${i}`))
+    for (let i = 0; i < 9000; i++) {
+      sink.record(allow(`trace-${i}`))
+      if (i % 1000 === 999) await expect.poll(() => linesIn(folder), { interval: 5 }).toBe(i + 1)
+    }
     await sink.close()
     expect(sink.dropped, 'nothing is lost').toEqual(NOTHING)
-    const [file = ''] = await readdir(folder)
+    const files = await readdir(folder)
+    expect(files.length, 'files of a megabyte or so').toBeGreaterThan(2)
+    const [file = ''] = files
     expect((await stat(join(folder, file))).mode & 0o777).toBe(0o600)
     expect((await stat(folder)).mode & 0o777).toBe(0o700)
     gateway.up(true)
     const next = start(gateway.url)
-    next.record(allow('trace-20'))
+    next.record(allow('trace-9000'))
     await next.close()
-    expect(gateway.traces()).toEqual(Array.from({ length: 21 }, (_, i) => `trace-${i}`))
+    expect(gateway.traces()).toEqual(Array.from({ length: 9001 }, (_, i) => `trace-${i}`))
     expect(await readdir(folder)).toEqual([])
   })
 
@@ -115,6 +127,26 @@ describe('auditThroughFolder', () => {
     await expect.poll(() => seen.length, { timeout: 3000 }).toBe(2)
     await sink.close()
     expect(seen[1]).toEqual(seen[0])
+  })
+
+  it('writes again under the same ids what may not have reached the disk', async () => {
+    const gateway = await startLog()
+    gateway.up(false)
+    const sink = start(gateway.url, { onFull: 'deny' })
+    const handle = await openFile(join(folder, 'any'), 'w')
+    await rm(join(folder, 'any'))
+    const datasync = vi.spyOn(Object.getPrototypeOf(handle), 'datasync').mockRejectedValueOnce(new Error('EIO'))
+    onTestFinished(() => datasync.mockRestore())
+    await handle.close()
+    sink.record(allow('trace-1'))
+    await expect.poll(() => log.mock.calls.flat().join()).toMatch(/EIO/)
+    sink.record(allow('trace-2'))
+    await expect.poll(() => linesIn(folder)).toBe(3)
+    gateway.up(true)
+    await sink.close()
+    expect(datasync).toHaveBeenCalledTimes(2)
+    expect(gateway.traces()).toEqual(['trace-1', 'trace-2'])
+    expect(sink.dropped).toEqual(NOTHING)
   })
 
   it('counts what the gateway does not take, and goes on with the rest', async () => {
