@@ -53,6 +53,9 @@ async function startLog() {
   return { ...gateway, traces: () => [...taken.values()], up }
 }
 
+/** Waits until something holds, for long on a busy machine. */
+const eventually = <T>(of: () => T) => expect.poll(of, { timeout: 10_000, interval: 5 })
+
 /** How many decisions wait in a folder. */
 async function linesIn(path: string): Promise<number> {
   const files = (await readdir(path)).filter((name) => name.endsWith('.jsonl'))
@@ -82,7 +85,7 @@ describe('auditThroughFolder', () => {
     const traces = Array.from({ length: 2500 }, (_, i) => `trace-${i}`)
     for (const trace of traces) sink.record(allow(trace))
     sink.record(outcome)
-    await expect.poll(() => gateway.traces().length).toBe(2500)
+    await eventually(() => gateway.traces().length).toBe(2500)
     sink.record(deny('trace-last'))
     await sink.close()
     expect(gateway.traces()).toEqual([...traces, 'trace-last'])
@@ -97,7 +100,7 @@ describe('auditThroughFolder', () => {
     const sink = start(gateway.url)
     for (let i = 0; i < 9000; i++) {
       sink.record(allow(`trace-${i}`))
-      if (i % 1000 === 999) await expect.poll(() => linesIn(folder), { interval: 5 }).toBe(i + 1)
+      if (i % 1000 === 999) await eventually(() => linesIn(folder)).toBe(i + 1)
     }
     await sink.close()
     expect(sink.dropped, 'nothing is lost').toEqual(NOTHING)
@@ -124,7 +127,7 @@ describe('auditThroughFolder', () => {
     })
     const sink = start(gateway.url)
     for (let i = 0; i < 5; i++) sink.record(allow(`trace-${i}`))
-    await expect.poll(() => seen.length, { timeout: 3000 }).toBe(2)
+    await eventually(() => seen.length).toBe(2)
     await sink.close()
     expect(seen[1]).toEqual(seen[0])
   })
@@ -139,14 +142,44 @@ describe('auditThroughFolder', () => {
     onTestFinished(() => datasync.mockRestore())
     await handle.close()
     sink.record(allow('trace-1'))
-    await expect.poll(() => log.mock.calls.flat().join()).toMatch(/EIO/)
+    await eventually(() => log.mock.calls.flat().join()).toMatch(/EIO/)
     sink.record(allow('trace-2'))
-    await expect.poll(() => linesIn(folder)).toBe(3)
+    await eventually(() => linesIn(folder)).toBe(2)
     gateway.up(true)
     await sink.close()
     expect(datasync).toHaveBeenCalledTimes(2)
     expect(gateway.traces()).toEqual(['trace-1', 'trace-2'])
     expect(sink.dropped).toEqual(NOTHING)
+  })
+
+  it('leaves neither torn lines nor empty files behind while the disk is full, counts what is lost, and goes on afterwards', async () => {
+    const gateway = await startLog()
+    gateway.up(false)
+    const sink = start(gateway.url)
+    sink.record(allow('trace-before'))
+    await eventually(() => linesIn(folder)).toBe(1)
+    const handle = await openFile(join(folder, '..', 'any'), 'w')
+    const file = Object.getPrototypeOf(handle) as typeof handle
+    await handle.close()
+    const { writeFile: write } = file
+    const full = vi.spyOn(file, 'writeFile').mockImplementation(async function (this: typeof handle, bytes) {
+      await write.call(this, (bytes as Uint8Array).subarray(0, 10))
+      throw new Error('ENOSPC: no space left on device, write')
+    })
+    onTestFinished(() => full.mockRestore())
+    for (let lost = 1; lost <= 20; lost++) {
+      sink.record(allow(`trace-lost-${lost}`))
+      await eventually(() => sink.dropped.allowed).toBe(lost)
+    }
+    full.mockRestore()
+    sink.record(allow('trace-after'))
+    await eventually(() => linesIn(folder)).toBe(2)
+    expect((await readdir(folder)).filter((name) => name.endsWith('.jsonl')).length).toBeLessThanOrEqual(2)
+    gateway.up(true)
+    await sink.close()
+    expect(gateway.traces()).toEqual(['trace-before', 'trace-after'])
+    expect(log.mock.calls.flat().join()).not.toMatch(/torn/)
+    expect(await readdir(folder)).toEqual([])
   })
 
   it('counts what the gateway does not take, and goes on with the rest', async () => {
@@ -169,7 +202,7 @@ describe('auditThroughFolder', () => {
     rmSync(join(folder, '000000000001.jsonl'))
     gateway.up(true)
     sink.record(allow('trace-1'))
-    await expect.poll(() => gateway.traces()).toEqual(['trace-1'])
+    await eventually(() => gateway.traces()).toEqual(['trace-1'])
     await sink.close()
     expect(log.mock.calls.flat().join()).toMatch(/000000000001\.jsonl was removed by somebody else/)
   })
@@ -182,10 +215,10 @@ describe('auditThroughFolder', () => {
     await before.close()
     const path = join(folder, '000000000001.jsonl')
     const sink = start(gateway.url)
-    await expect.poll(() => log.mock.calls.flat().join()).toMatch(/held up/)
+    await eventually(() => log.mock.calls.flat().join()).toMatch(/held up/)
     await writeFile(path, `${JSON.stringify({ id: 'entry-2', traceId: 'trace-2' })}\n`, { flag: 'a' })
     gateway.up(true)
-    await expect.poll(() => gateway.traces()).toEqual(['trace-1', 'trace-2'])
+    await eventually(() => gateway.traces()).toEqual(['trace-1', 'trace-2'])
     await sink.close()
     expect(await readdir(folder)).toEqual([])
   })
@@ -296,7 +329,7 @@ describe('auditThroughFolder', () => {
     const then = new Date(Date.now() - 60_000)
     await utimes(join(folder, claim), then, then)
     vi.advanceTimersByTime(2000)
-    await expect.poll(async () => (await stat(join(folder, claim))).mtimeMs).toBeGreaterThan(then.getTime() + 30_000)
+    await eventually(async () => (await stat(join(folder, claim))).mtimeMs).toBeGreaterThan(then.getTime() + 30_000)
     expect(await readFile(join(folder, claim), 'utf8')).toBe(beforehand)
     await sink.close()
   })
