@@ -218,6 +218,27 @@ describe('a bounded sink with onFull: deny', () => {
     expect(log).toHaveBeenCalledTimes(2)
   })
 
+  it('writes what it kept before what came meanwhile', async () => {
+    const batches: string[][] = []
+    const refused: (() => void)[] = []
+    const sink = boundedSink({
+      onFull: 'deny',
+      write: async (events) => {
+        if (refused.length === 0)
+          await new Promise<void>((_resolve, reject) => refused.push(() => reject(new Error('disk full'))))
+        batches.push(events.map(({ traceId }) => traceId))
+      },
+    })
+    sink.record(allow('1'))
+    await vi.waitUntil(() => refused.length === 1)
+    sink.record(allow('2'))
+    refused[0]?.()
+    await vi.waitUntil(() => log.mock.calls.length === 1)
+    sink.record(allow('3'))
+    await sink.close()
+    expect(batches.flat()).toEqual(['1', '2', '3'])
+  })
+
   it('counts what it cannot write even when it is closed, and comes to an end', async () => {
     const sink = boundedSink({ onFull: 'deny', write: () => Promise.reject(new Error('no')) })
     sink.record(allow('1'))

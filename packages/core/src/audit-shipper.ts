@@ -171,7 +171,7 @@ export class Shipper {
    */
   #correctTimes(batch: readonly Entry[], answer: GatewayAnswer): boolean {
     const now = Date.parse(answer.header('date') ?? '')
-    const aheadMs = Math.max(0, Date.now() - now)
+    const aheadMs = Date.now() - now
     const ahead = batch.filter(({ json }) => timeOf(json) > now + AHEAD_MS)
     for (const entry of ahead) {
       const timestamp = new Date(Math.min(timeOf(entry.json) - aheadMs, now)).toISOString()

@@ -138,21 +138,30 @@ class FolderQueue {
     if (waiting + bytes.length > this.#maxBytes) throw new Error(`${waiting} bytes wait on disk already`)
     const file = await this.#fileToWrite()
     try {
-      file.size += bytes.length
       await this.#open?.writeFile(bytes)
       await this.#open?.datasync()
     } catch (error) {
-      await this.#endFile()
+      await this.#undo(file)
       throw error
     }
+    file.size += bytes.length
     if (file.size >= MAX_FILE) await this.#endFile()
+  }
+
+  /** Leaves no part of a batch behind; where that fails, the file ends in a torn line and is added to no more. */
+  async #undo({ size }: QueuedFile): Promise<void> {
+    try {
+      await this.#open?.truncate(size)
+    } catch {
+      await this.#endFile()
+    }
   }
 
   async #fileToWrite(): Promise<QueuedFile> {
     const last = this.#files.at(-1)
     if (this.#open !== undefined && last !== undefined) return last
     const file = { path: join(this.#folder, `${String(this.#next++).padStart(12, '0')}.jsonl`), size: 0 }
-    this.#open = await open(file.path, 'wx', 0o600)
+    this.#open = await open(file.path, 'ax', 0o600)
     this.#files.push(file)
     return file
   }
