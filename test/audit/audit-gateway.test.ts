@@ -91,11 +91,14 @@ describe('auditToGateway', () => {
       entriesOf(body).some(({ traceId }) => traceId === 'bad') ? { status, body: {} } : accepted,
     )
     const sink = auditToGateway({ url: gateway.url, token })
-    for (let i = 0; i < 50; i++) sink.record(i === 17 ? deny('bad') : allow(`trace-${i}`))
+    for (let i = 0; i < 50; i++) sink.record(i === 17 || i === 40 ? deny('bad') : allow(`trace-${i}`))
     await sink.close()
     const taken = gateway.asked.flatMap(({ body }) => entriesOf(body)).filter(({ traceId }) => traceId !== 'bad')
-    expect(new Set(taken.map(({ id }) => id)).size).toBe(49)
-    expect(sink.dropped).toEqual({ allowed: 0, denied: 1, outcomes: 0 })
+    expect(new Set(taken.map(({ id }) => id)).size).toBe(48)
+    expect(sink.dropped).toEqual({ allowed: 0, denied: 2, outcomes: 0 })
+    expect(log.mock.calls.flat(), 'said once').toEqual([
+      `MeshGuard: the gateway at ${gateway.url} does not take a decision (400 or 413): it is lost, and counted`,
+    ])
   })
 
   it('sends at most 1 000 entries and 1 MiB at once', async () => {

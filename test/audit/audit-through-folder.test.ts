@@ -303,6 +303,28 @@ describe('auditThroughFolder', () => {
     expect(await readdir(folder)).toEqual([])
   })
 
+  it.runIf(process.platform === 'linux')(
+    'takes over from a process that has ended and waits for its parent to notice',
+    async () => {
+      const gateway = await startLog()
+      const before = start(gateway.url)
+      const [claim = ''] = await readdir(folder)
+      const own = JSON.parse(await readFile(join(folder, claim), 'utf8')) as object
+      await before.close()
+      const parent = spawn('sh', ['-c', 'sleep 0.3 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+      try {
+        const pid = Number(String((await once(parent.stdout, 'data'))[0]))
+        const stat = () => readFile(`/proc/${pid}/stat`, 'utf8').then((text) => text.split(') ')[1]?.split(' ') ?? [])
+        await eventually(async () => (await stat())[0]).toBe('Z')
+        await writeFile(join(folder, claim), JSON.stringify({ ...own, pid, startedAt: (await stat())[19] }))
+        await start(gateway.url).close()
+        expect(await readdir(folder)).toEqual([])
+      } finally {
+        parent.kill('SIGKILL')
+      }
+    },
+  )
+
   it('takes over from another machine once nothing was heard of it for ten seconds', async () => {
     const gateway = await startLog()
     await start(gateway.url).close()
