@@ -25,7 +25,7 @@ beforeEach(async () => {
 afterEach(() => world.close())
 
 const request = (headers: Record<string, string> = {}, path = '/v1/bundle') =>
-  world.fetch(path, { headers: { authorization: `Bearer ${service}`, ...headers } })
+  world.fetch(path, { headers: { authorization: `Bearer ${service}`, 'accept-encoding': 'identity', ...headers } })
 
 /** Fetches the bundle and verifies it with the published keys, as a guard does. */
 async function fetched(): Promise<BundleDocument> {

@@ -3,6 +3,7 @@ import { serviceWith } from '../admin/authenticate.js'
 import { conflict } from '../http/errors.js'
 import type { GatewayEnv, ServiceCaller, Services } from '../services.js'
 import { BundleStreams } from './bundle-streams.js'
+import { acceptsGzip, gzipOf } from './gzip.js'
 
 /**
  * `GET /v1/bundle`, the signed bundle that guards decide by where they are, and `GET /v1/bundle/stream`, which wakes them when
@@ -15,11 +16,20 @@ export function bundleRoutes(services: Services): Hono<GatewayEnv> {
 
   routes.get('/v1/bundle', async (c) => {
     await readerOf(services, c)
-    const { etag, bytes } = await bundles.current()
-    const isKnown = hasTag(c.req.header('if-none-match'), etag)
+    const bundle = await bundles.current()
+    const isGzip = acceptsGzip(c.req.header('accept-encoding'))
+    const isKnown = hasTag(c.req.header('if-none-match'), bundle.etag)
     metrics.bundleServed(isKnown ? 304 : 200)
-    if (isKnown) return c.body(null, 304, { etag })
-    return c.body(bytes, 200, { etag, 'content-type': 'application/jose', 'content-length': String(bytes.length) })
+    // RFC 9110, 8.8.1: other bytes have another strong ETag, or a weak one.
+    const headers = { etag: isGzip ? `W/${bundle.etag}` : bundle.etag, vary: 'Accept-Encoding' }
+    if (isKnown) return c.body(null, 304, headers)
+    const bytes = isGzip ? await gzipOf(bundle) : bundle.bytes
+    return c.body(bytes, 200, {
+      ...headers,
+      'content-type': 'application/jose',
+      'content-length': String(bytes.length),
+      ...(isGzip && { 'content-encoding': 'gzip' }),
+    })
   })
 
   routes.get('/v1/bundle/stream', async (c) => {

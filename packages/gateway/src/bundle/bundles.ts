@@ -3,7 +3,7 @@ export interface SignedBundle {
   readonly version: number
   /** Milliseconds since the epoch. */
   readonly issuedAt: number
-  /** `"<version>-<issuedAt>"`; the same for the same bytes, whichever replica serves them. */
+  /** `"<version>-<issuedAt>"`; the same for the same bytes, whichever replica serves them. Compressed ones have it as a weak one. */
   readonly etag: string
   /** The compact JWS. */
   readonly bytes: Uint8Array<ArrayBuffer>

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Operation } from './operation.js'
 
-const etag = { ETag: 'Of these bytes, the same on every replica.' }
+const etag = { ETag: 'The same on every replica; weak where the answer is compressed.' }
 
 /** What guards fetch that decide where they are. */
 export const BUNDLE_OPERATIONS: readonly Operation[] = [
@@ -13,7 +13,7 @@ export const BUNDLE_OPERATIONS: readonly Operation[] = [
     id: 'bundle',
     summary: 'The signed bundle: policies, agents, delegations and token keys (scope `bundle`)',
     description:
-      'A compact JWS (RFC 7515) of `typ` `meshguard-bundle+jws`, signed with Ed25519 by a key of `/.well-known/jwks.json` that has this `typ`. Its version only ever grows; it is signed anew after every change and once an hour, and is valid for 24 h.',
+      'A compact JWS (RFC 7515) of `typ` `meshguard-bundle+jws`, signed with Ed25519 by a key of `/.well-known/jwks.json` that has this `typ`. Its version only ever grows; it is signed anew after every change and once an hour, and is valid for 24 h. Compressed with gzip where `Accept-Encoding` takes that.',
     headers: z.object({
       'If-None-Match': z.string().optional().meta({ description: 'The ETag of the bundle that is held.' }),
     }),
