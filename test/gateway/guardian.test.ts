@@ -105,9 +105,9 @@ describe('POST /enforce', () => {
     const unknown = await (await post('/enforce', { action: 'fly:moon' }, agent.token)).json()
     expect(unknown).toMatchObject({ decision: 'deny', code: 'no_match', policy: null, rule: null })
     expect(events).toMatchObject([
-      { decision: 'allow', agentId: 'agent', source: 'bundle', agent: { trustTier: 'trusted' } },
+      { decision: 'allow', agentId: 'agent', source: 'bundle', claimed: true, agent: { trustTier: 'trusted' } },
       { decision: 'deny', rule: 'deny read:secrets' },
-      { code: 'no_match' },
+      { code: 'no_match', claimed: true },
     ])
   })
 
@@ -187,6 +187,7 @@ describe('the agent beside a guardian', () => {
     expect((await check(url, 'read:x', 'bad')).status).toBe(401)
     expect((await check(url, 'read:x', undefined, { authorization: 'Basic x' })).status).toBe(401)
     expect(events[0]).toMatchObject({ agentId: 'agent' })
+    expect(events.every((event) => 'claimed' in event && event.claimed === true)).toBe(true)
     own = undefined
     expect((await check(url, 'read:x')).status).toBe(401)
   })

@@ -7,6 +7,11 @@ import type { AuditEvent, DecisionEvent } from './types.js'
  * Fields longer than 1 024 UTF-16 units are cut, and end in the length and an FNV-1a hash of what is missing: enough to tell
  * two apart, not to prove anything. Control characters, U+2028, U+2029 and bidirectional controls are escaped; what looks like
  * a JWT is left out, wherever it stands. The agent's `metadata` and what a source adds to an event of its own are not written.
+ *
+ * @example
+ * ```ts
+ * const audit = auditTo((event) => stream.write(`${serialiseEvent(event)}\n`))
+ * ```
  */
 export function serialiseEvent(event: AuditEvent): string {
   return printable(JSON.stringify(event.type === 'outcome' ? scalars(event, OUTCOME) : decisionFields(event)))
@@ -15,7 +20,7 @@ export function serialiseEvent(event: AuditEvent): string {
 const OUTCOME = ['type', 'traceId', 'ok', 'durationMs']
 const DECISION = [
   ...['decision', 'code', 'agentId', 'action', 'resource', 'policy', 'rule', 'reason'],
-  ...['traceId', 'policyVersion', 'source', 'durationMs', 'failedOpen'],
+  ...['traceId', 'policyVersion', 'source', 'durationMs', 'failedOpen', 'claimed'],
 ]
 const REQUEST = ['method', 'route', 'ip']
 
@@ -49,6 +54,7 @@ export function entryOf(event: DecisionEvent, id: string): object {
     source: scalar(event.source),
     durationMs: scalar(event.durationMs),
     failedOpen: scalar(event.failedOpen),
+    claimed: scalar(event.claimed),
     agentName: scalar(agent?.name),
     trustTier: scalar(agent?.trustTier),
     mode: enforced ? 'enforce' : code === 'bypassed' ? 'bypass' : 'audit',

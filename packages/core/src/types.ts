@@ -44,7 +44,9 @@ export interface Decision {
   readonly decision: 'allow' | 'deny'
   readonly action: string
   readonly resource?: string | undefined
+  /** Of the agent that was verified; absent when none was. */
   readonly agentId?: string | undefined
+  /** Why, for programs. */
   readonly code: Code
   /** The policy that decided; absent when none did. */
   readonly policy?: string | undefined
@@ -94,10 +96,13 @@ export interface RequestLife {
 export interface DecisionRequest extends RequestLife {
   /** `verb:object`. */
   readonly action: string
+  /** Who calls, proved already. */
   readonly agent?: Agent | undefined
   /** A bearer token that has *not* been verified. Only a source that says `authenticates` may look at it. */
   readonly token?: string | undefined
+  /** To what. Readable by conditions as `resource`. */
   readonly resource?: string | undefined
+  /** The circumstances. Readable by conditions as `context.<key>`. */
   readonly context?: Readonly<Record<string, unknown>> | undefined
   readonly request?: RequestInfo | undefined
   /**
@@ -153,6 +158,7 @@ export interface Explanation extends Decision {
 
 /** Who answers. Implement `decide` and you have a source. */
 export interface DecisionSource {
+  /** For the audit log and error messages. */
   readonly name: string
   /** The source verifies `token` itself; the guard then needs no `authenticate`. */
   readonly authenticates?: boolean | undefined
@@ -167,7 +173,9 @@ export interface DecisionSource {
   decide(request: DecisionRequest, now?: number): Answer | Promise<Answer>
   /** Answers many questions on one policy version, in order. */
   decideMany?(requests: readonly DecisionRequest[], now?: number): readonly Answer[] | Promise<readonly Answer[]>
+  /** Answers with every step. Consumes no rate limit. Without it `guard.explain` rejects with a TypeError. */
   explain?(request: DecisionRequest, now?: number): AnswerExplanation | Promise<AnswerExplanation>
+  /** Ends what it keeps open. Called by `guard.close`. */
   close?(): Promise<void>
 }
 
@@ -183,20 +191,29 @@ export interface DecisionEvent extends Decision {
   readonly source: string
   /** From the question to the answer; absent when it was answered at once. */
   readonly durationMs?: number | undefined
+  /** What was asked for is the agent's own word, as at a guardian: nobody saw what it went on to do. */
+  readonly claimed?: true | undefined
 }
 
 /** How work that `govern` let run ended. */
 export interface OutcomeEvent {
   readonly type: 'outcome'
+  /** Of the decision that let it run. */
   readonly traceId: string
+  /** `false` if it threw or rejected. */
   readonly ok: boolean
   readonly durationMs: number
 }
 
 /** Where decisions are recorded. `record` must not block; one that throws turns the answer into `unavailable`. */
 export interface AuditSink {
-  /** @param request On Workers, what writes after the answer goes to its `waitUntil`, or is dropped with the request. */
+  /**
+   * Takes one event, at once.
+   *
+   * @param request On Workers, what writes after the answer goes to its `waitUntil`, or is dropped with the request.
+   */
   record(event: AuditEvent, request?: RequestLife): void
+  /** Writes what waits. Called by `guard.close`. */
   close?(): Promise<void>
 }
 
@@ -208,11 +225,13 @@ export interface Limit {
 
 /** A rate limit's bucket: `requests` in `windowMs`, all of them at once if they were saved up. */
 export interface Bucket extends Limit {
+  /** Names agent, policy and rule: what has the same key is counted together. */
   readonly key: string
 }
 
 /** What became of a `take`. */
 export interface Taken {
+  /** Whether there was enough in all of them. */
   readonly ok: boolean
   /** Seconds, rounded up; 0 when `ok`. */
   readonly retryAfter: number
@@ -222,6 +241,10 @@ export interface Taken {
 
 /** Counts rate limits. `take` is atomic over its buckets: one unit from each, or nothing from any. */
 export interface Limiter {
+  /**
+   * @param buckets What the request counts against; at least one.
+   * @param now In ms since the epoch.
+   */
   take(buckets: readonly Bucket[], now: number): Taken | Promise<Taken>
 }
 

@@ -49,7 +49,7 @@ const RATE_LIMIT_RPM = 600
  * ```
  */
 export function createGuardian({ source, audit, mode = 'enforce', ownToken, logger = toStderr() }: GuardianOptions): Guardian {
-  const guard = createGuard({ source, audit, mode })
+  const guard = createGuard({ source, audit: audit && claimedIn(audit), mode })
   const app = bareApp(logger, { trustedProxies: [], rateLimitRpm: RATE_LIMIT_RPM })
   app.route('/', guardianRoutes({ source, guard, ownToken, losses: () => audit?.dropped }))
   const server = createHttpServer(app, logger)
@@ -63,6 +63,14 @@ export function createGuardian({ source, audit, mode = 'enforce', ownToken, logg
     close,
     [Symbol.asyncDispose]: close,
   })
+}
+
+/** What an agent asks for here is its own word, as at `/proxy/check` of the gateway: its entries say `claimed`. */
+function claimedIn(sink: AuditSink): AuditSink {
+  return {
+    record: (event, request) => sink.record(event.type === 'decision' ? { ...event, claimed: true } : event, request),
+    close: async () => sink.close?.(),
+  }
 }
 
 function toStderr(): Logger {
