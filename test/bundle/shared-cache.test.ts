@@ -44,6 +44,17 @@ async function caches() {
   return { one: cacheInFile(path), other: cacheInFile(path) }
 }
 
+it('A cache in a file names the file in what it reports', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'meshguard-bundle-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  await publisher.publish()
+  await start({ cache: cacheInFile(folder) }).refresh()
+  expect(errors.map(({ message }) => message)).toEqual([
+    expect.stringContaining(`The cached bundle is of no use: ${folder}: EISDIR`),
+    expect.stringContaining(`The bundle was not cached: ${folder}: EISDIR`),
+  ])
+})
+
 describe('A cache that processes share', () => {
   it('keeps the later bundle, whoever is the last to write', async () => {
     const { one, other } = await caches()

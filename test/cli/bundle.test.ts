@@ -1,8 +1,13 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { generateKeys } from '@meshguard/core'
 import { signBundle } from '@meshguard/core/bundle'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { build } from '../e2e/build.js'
 import { startGateway, type World } from '../gateway/gateway-world.js'
 import { openFolder, runCommand } from './command.js'
@@ -62,6 +67,34 @@ describe('bundle pull', () => {
     expect(await readdir(folder)).not.toContain('no.jws')
   })
 
+  it('leaves nothing behind on a disk that is full, and says so', async () => {
+    expect(await pull('/dev/full')).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^\/dev\/full cannot be written: the disk is full \(ENOSPC\)\. .*\n$/),
+    })
+  })
+
+  it('reads no more than a bundle may have, however well it is compressed, and tells an answer that breaks off', async () => {
+    const zeros = gzipSync(Buffer.alloc(40 * 1024 * 1024))
+    const server = createServer(({ url }, response) => {
+      response.writeHead(200, url?.startsWith('/broken') ? { 'content-length': 10 } : { 'content-encoding': 'gzip' })
+      if (url?.startsWith('/broken')) response.write('x', () => response.destroy())
+      else response.end(zeros)
+    }).listen(0, '127.0.0.1')
+    onTestFinished(() => void server.close())
+    await once(server, 'listening')
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const bomb = await pull('bomb.jws', { MESHGUARD_GATEWAY_URL: url })
+    expect([bomb.code, bomb.stderr]).toEqual([
+      2,
+      expect.stringMatching(/\/v1\/bundle answers more than \d+ bytes: is it a gateway\?\n$/),
+    ])
+    const broken = await pull('broken.jws', { MESHGUARD_GATEWAY_URL: `${url}/broken` })
+    expect([broken.code, broken.stderr]).toEqual([3, expect.stringMatching(/^Gateway at http.* does not answer/)])
+    expect((await readdir(folder)).filter((name) => /bomb|broken/.test(name))).toEqual([])
+  })
+
   it('says what is missing: a token, its scope, a gateway, a folder', async () => {
     const said = async (expected: [number, RegExp], args: string[], more: NodeJS.ProcessEnv = {}) => {
       const { code, stdout, stderr } = await bundle(args, more)
@@ -106,7 +139,10 @@ describe('bundle verify and show', () => {
     expect(shown.stdout).toMatch(/POLICY +VERSION +RULES\ntest +- +2\n\nAGENT +STATUS/)
     const whole = JSON.parse((await bundle(['show', 'good.jws', '--public-key', 'keys.json', '--json'], offline)).stdout)
     expect(whole).toMatchObject({ version: json.version, policies: [{ name: 'test' }], delegations: [] })
-    expect((await bundle(['verify', 'good.jws'], offline)).code).toBe(3)
+    expect(await bundle(['verify', 'good.jws'], offline)).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/^The key set at http.* could not be fetched.*\. Or give --public-key\n$/),
+    })
   })
 
   it('end with 1 and the reason for a bundle that is forged, cut off, expired or too old, and 2 for no file', async () => {
@@ -147,5 +183,23 @@ describe('bundle verify and show', () => {
       code: 2,
       stderr: expect.stringContaining('30s, 5m, 6h'),
     })
+  })
+
+  it('name the file of a key that is of no use', async () => {
+    await pull('good.jws')
+    const { privateKey } = await generateKeys()
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ type: 'spki', format: 'pem' })
+    const bad: [string, string, RegExp][] = [
+      ['private.json', JSON.stringify(privateKey), /^private\.json holds a private key\./],
+      ['rsa.pem', String(rsa), /^rsa\.pem must be an Ed25519/],
+      ['bad.pem', '-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n', /^bad\.pem must be an Ed25519/],
+      ['empty.json', '{"keys":[]}', /^empty\.json has no Ed25519 key for bundles\./],
+    ]
+    for (const [name, text] of bad) await writeFile(join(folder, name), text)
+    const ended = await Promise.all(bad.map(([name]) => bundle(['verify', 'good.jws', '--public-key', name])))
+    for (const [i, { code, stdout, stderr }] of ended.entries()) {
+      expect([code, stdout, stderr]).toEqual([2, '', expect.stringMatching(bad[i]?.[2] as RegExp)])
+      expect(stderr).toMatch(/Give --public-key the key that signs bundles\n$/)
+    }
   })
 })

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -106,7 +106,8 @@ describe('guardian', () => {
     const { code, stdout } = await end(process)
     expect([code, stdout]).toEqual([0, expect.stringMatching(/\nStopping\.\n$/)])
     const { entries } = await gateway.admin<{ entries: Record<string, unknown>[] }>(`/audit?traceId=${allowed.body['traceId']}`)
-    expect(entries).toMatchObject([{ action: 'read:contacts', agentId: agent.id, decision: 'allow', source: 'bundle' }])
+    const shipped = { action: 'read:contacts', agentId: agent.id, decision: 'allow', source: 'bundle', claimed: true }
+    expect(entries).toMatchObject([shipped])
   })
 
   it('starts from its cache with the gateway killed, decides for the agent beside it, and ships that once the gateway is back', async () => {
@@ -201,6 +202,17 @@ describe('guardian', () => {
     await until(async () => (await waiting.enforce('read:contacts', agent.token)).status === 200)
   })
 
+  it('decides although the disk of its cache is full, and says what that costs', async () => {
+    const { gateway, agent, home } = await openGateway('full')
+    await symlink('/dev/full', join(home, 'bundle.jws.keys'))
+    const full = await guardian(home, gateway, ['--cache', 'bundle.jws'])
+    expect((await full.enforce('read:contacts', agent.token)).body).toMatchObject({ decision: 'allow' })
+    full.process.child.kill('SIGTERM')
+    expect((await full.process.ended).stderr).toMatch(
+      /^bundle\.jws\.keys cannot be written: the disk is full \(ENOSPC\).*away\n/,
+    )
+  })
+
   it('says as JSON where it listens, and records only in audit mode', async () => {
     const { gateway, agent, home } = await openGateway('json')
     const process = start(home, [
@@ -231,6 +243,9 @@ describe('guardian', () => {
     const good = ['--gateway', gateway.url, '--token-file', 'service.token']
     const weak = await gateway.admin<{ token: string }>('/tokens', { name: 'weak', scopes: ['decide'] })
     await writeFile(join(home, 'weak.token'), weak.token)
+    const { publicKey, privateKey } = await generateKeys()
+    await writeFile(join(home, 'other.json'), JSON.stringify(publicKey))
+    await writeFile(join(home, 'private.json'), JSON.stringify(privateKey))
     const wrong: [string[], RegExp][] = [
       [['--gateway', gateway.url], /^There is no service token.*--scopes bundle audit:write/],
       [[...good, '--port', '70000'], /--port.*0 to 65535/],
@@ -245,12 +260,17 @@ describe('guardian', () => {
       [[...good, '--agent-token-file', 'none'], /^none: no such file/],
       [[...good, '--agent-token-file', 'agent.token', '--host', '0.0.0.0'], /^--agent-token-file is for .*--host 0\.0\.0\.0/],
       [[...good, '--public-key', 'service.token'], /^service\.token holds no public key/],
+      [[...good, '--public-key', 'private.json'], /^private\.json holds a private key\. Give --public-key the key that/],
+      [
+        [...good, '--port', '0', '--public-key', 'other.json', '--cache', 'o/b'],
+        /not signed by .*--gateway and --public-key\n$/,
+      ],
       [[...good, '--cache', 'service.token/x/bundle.jws'], /^--cache: the folder of/],
       [[...good, '--audit-folder', 'service.token/x'], /^--audit-folder: /],
       [['--gateway', 'nowhere', '--token-file', 'service.token'], /must be the URL of a gateway/],
       [
         ['--gateway', gateway.url, '--token-file', 'weak.token', '--port', '0', '--cache', 'weak/bundle.jws'],
-        /lacks the scope "bundle"/,
+        /lacks the scope "bundle"\)\. Look at --gateway and --token-file\n$/,
       ],
     ]
     const folders = (i: number) => (wrong[i]?.[0].includes('--audit-folder') ? [] : ['--audit-folder', `audit-${i}`])

@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { BUNDLE_TYPE, type BundleKeys } from '@meshguard/core/bundle'
 import { CliError, systemCode } from './errors.js'
-import { requestOf } from './gateway-request.js'
+import { requestOf, textOf } from './gateway-request.js'
+import { note } from './output.js'
 import { unreadable } from './service-token.js'
-import { openWholeFile } from './whole-file.js'
+import { writeWholeFile } from './whole-file.js'
 
 /** Of commands that verify bundles. */
 export interface KeyOptions {
@@ -32,6 +33,7 @@ function keySetOf(gatewayUrl: string): string {
 const KEY_SET = '/.well-known/jwks.json'
 /** How long the start of a guardian waits for them. */
 const KEYS_MS = 3000
+const MAX_KEY_SET = 1024 * 1024
 
 /**
  * As {@link bundleKeysOf}, with a copy of what the gateway publishes in a file of mode 0600: where the gateway cannot be reached
@@ -71,7 +73,7 @@ function keptIn(file: string, text: string): PublicKeys {
 async function publishedBy(gatewayUrl: string, signal: AbortSignal): Promise<string | undefined> {
   try {
     const response = await requestOf(gatewayUrl, KEY_SET, signal, { timeoutMs: KEYS_MS })
-    const text = await response.text()
+    const text = await textOf(response, MAX_KEY_SET)
     return publishedKeysIn(text).length > 0 ? text : undefined
   } catch (error) {
     if (error instanceof CliError) throw error
@@ -85,15 +87,21 @@ function publishedKeysIn(text: string): PublicKeys {
   return Array.isArray(keys) ? keys.filter((key: { typ?: unknown } | null) => key?.typ === BUNDLE_TYPE) : []
 }
 
+/** A disk that is full does not keep a guardian from deciding. */
 async function keep(file: string, text: string): Promise<void> {
-  const whole = await openWholeFile(file, { replace: true })
   try {
-    await whole.handle.write(text)
+    await writeWholeFile(file, text)
   } catch (error) {
-    await whole.discard()
-    throw error
+    if (!(error instanceof CliError) || systemCode(error.cause) !== 'ENOSPC') throw error
+    note(`${error.message}. Until then the guardian cannot begin while the gateway is away`)
   }
-  await whole.commit()
+}
+
+/** @returns the error for a key of `--public-key` that is of no use; any other error as it is. */
+export function badKeyOf({ publicKey }: KeyOptions, error: unknown): unknown {
+  if (!(error instanceof TypeError) || publicKey === undefined) return error
+  const problem = /^\w+: option "(?:publicKeys|jwks)(?:\[\d+\])?" (.*)$/.exec(error.message)?.[1]
+  return problem === undefined ? error : new CliError(`${publicKey} ${problem}. Give --public-key the key that signs bundles`)
 }
 
 async function keysIn(file: string): Promise<BundleKeys> {

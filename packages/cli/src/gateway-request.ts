@@ -32,3 +32,25 @@ export async function requestOf(
     throw new ConnectionError('The gateway cannot be reached', { cause: error })
   }
 }
+
+/**
+ * Reads an answer to its end.
+ *
+ * @param maxBytes How much is read at most, after decompression.
+ * @throws CliError for a longer one, ConnectionError for one that breaks off.
+ */
+export async function textOf(response: Response, maxBytes: number): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      bytes += chunk.length
+      if (bytes > maxBytes) break
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    throw new ConnectionError('The answer of the gateway broke off', { cause: error })
+  }
+  if (bytes > maxBytes) throw new CliError(`${response.url} answers more than ${maxBytes} bytes: is it a gateway?`)
+  return Buffer.concat(chunks).toString('utf8')
+}

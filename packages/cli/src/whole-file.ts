@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type FileHandle, link, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { CliError, systemCode } from './errors.js'
+import { CliError, EXIT, systemCode } from './errors.js'
 
 /** A file that comes to be whole or not at all. */
 export interface WholeFile {
@@ -36,11 +36,38 @@ export async function openWholeFile(path: string, { replace }: WholeFileOptions)
     const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`)
     return wholeFile(await open(temporary, 'wx', 0o600), temporary, target, replace)
   } catch (error) {
-    if (error instanceof CliError) throw error
-    const code = systemCode(error)
-    const why = code === 'ENOENT' ? 'its folder does not exist' : String(code ?? error)
-    throw new CliError(`${path} cannot be written: ${why}`)
+    throw unwritable(path, error)
   }
+}
+
+/**
+ * Writes a text to a file, as {@link openWholeFile} does.
+ *
+ * @throws CliError for a path that cannot be written, and for a disk that is full; nothing is left behind then.
+ */
+export async function writeWholeFile(path: string, text: string): Promise<void> {
+  const file = await openWholeFile(path, { replace: true })
+  try {
+    await file.handle.writeFile(text)
+    await file.commit()
+  } catch (error) {
+    await file.discard()
+    throw unwritable(path, error)
+  }
+}
+
+/** @returns the error for a file that cannot be written; an error that is not the file system's as it is. */
+export function unwritable(path: string, error: unknown): unknown {
+  const code = systemCode(error)
+  if (error instanceof CliError || code === undefined) return error
+  return new CliError(`${path} cannot be written: ${WHY[code] ?? code}`, EXIT.usage, { cause: error })
+}
+
+const WHY: Readonly<Record<string, string>> = {
+  EACCES: 'this user may not (EACCES)',
+  ENOENT: 'its folder does not exist',
+  ENOSPC: 'the disk is full (ENOSPC). Free some of it, or name a file elsewhere',
+  EROFS: 'the disk is read-only (EROFS). Name a file elsewhere',
 }
 
 function wholeFile(handle: FileHandle, temporary: string, target: string, replace: boolean): WholeFile {

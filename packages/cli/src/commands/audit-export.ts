@@ -6,7 +6,7 @@ import { CliError, EXIT } from '../errors.js'
 import { print, printJson } from '../output.js'
 import { size, startProgress } from '../progress.js'
 import { openSession, type Run, type Session } from '../session.js'
-import { openWholeFile } from '../whole-file.js'
+import { openWholeFile, unwritable } from '../whole-file.js'
 
 /** `meshguard audit export` */
 export function addExport(audit: Command, run: Run): void {
@@ -29,7 +29,7 @@ export function addExport(audit: Command, run: Run): void {
         bytes = await exportTo(session, what, (chunk) => file.handle.appendFile(chunk))
       } catch (error) {
         await file.discard()
-        throw error
+        throw unwritable(output, error)
       }
       await file.commit()
       if (session.json) printJson({ output, bytes, format: what.format })

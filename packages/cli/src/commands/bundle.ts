@@ -1,15 +1,15 @@
 import { readFile } from 'node:fs/promises'
-import { ValidationError } from '@meshguard/client'
+import { UnavailableError, ValidationError } from '@meshguard/client'
 import { type VerifiedBundle, type VerifyBundleOptions, verifyBundle } from '@meshguard/core/bundle'
 import type { Command } from 'commander'
 import { milliseconds, wholeNumber } from '../arguments.js'
-import { bundleKeysOf, type KeyOptions, PUBLIC_KEY_HELP } from '../bundle-keys.js'
+import { badKeyOf, bundleKeysOf, type KeyOptions, PUBLIC_KEY_HELP } from '../bundle-keys.js'
 import { CliError, EXIT } from '../errors.js'
-import { requestOf } from '../gateway-request.js'
+import { requestOf, textOf } from '../gateway-request.js'
 import { colour, plain, print, printFields, printJson, printTable } from '../output.js'
 import { serviceTokenOf, type TokenOptions, unreadable } from '../service-token.js'
 import { gatewayUrlOf, type Run } from '../session.js'
-import { openWholeFile } from '../whole-file.js'
+import { writeWholeFile } from '../whole-file.js'
 
 type VerifyOptions = KeyOptions & Pick<VerifyBundleOptions, 'minVersion'> & { readonly maxStaleness?: number }
 
@@ -28,12 +28,7 @@ export function addBundle(program: Command, run: Run): void {
       const jws = await fetchBundle(gatewayUrl, token, run.signal)
       const verified = await verify(jws, options, gatewayUrl, run, json)
       if (verified === undefined) return
-      const file = await openWholeFile(output, { replace: true })
-      await file.handle.write(jws).catch(async (error: unknown) => {
-        await file.discard()
-        throw error
-      })
-      await file.commit()
+      await writeWholeFile(output, jws)
       if (json) printJson({ output, ...summaryOf(verified, jws) })
       else {
         print(`Wrote ${plain(output)}`)
@@ -75,10 +70,13 @@ function globalsOf(command: Command): { gatewayUrl: string; json: boolean } {
   return { gatewayUrl: gatewayUrlOf(options), json: options['json'] === true }
 }
 
+/** A little more than a bundle may have, which says so itself. */
+const MAX_BUNDLE = 33 * 1024 * 1024
+
 async function fetchBundle(gatewayUrl: string, token: string, signal: AbortSignal): Promise<string> {
   const response = await requestOf(gatewayUrl, '/v1/bundle', signal, { token })
-  const text = await response.text()
-  if (response.status === 200) return text
+  if (response.status === 200) return textOf(response, MAX_BUNDLE)
+  await response.body?.cancel()
   const why: Record<number, string> = {
     401: 'it does not take this service token',
     403: 'the service token lacks the scope "bundle"',
@@ -111,7 +109,8 @@ async function verify(
   try {
     return await verifyBundle(jws, keys, { maxStalenessMs: maxStaleness, minVersion })
   } catch (error) {
-    if (!(error instanceof ValidationError)) throw error
+    if (error instanceof UnavailableError) throw new CliError(`${error.message}. Or give --public-key`, EXIT.unreachable)
+    if (!(error instanceof ValidationError)) throw badKeyOf(options, error)
     run.exitCode = EXIT.denied
     if (json) printJson({ valid: false, reason: error.message, issues: error.issues })
     else print(`${colour('red', 'The bundle is not good')}: ${plain(error.message)}`)

@@ -1,12 +1,12 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { type BoundedSink, type BundleSource, ConnectionError, fromBundle } from '@meshguard/core'
+import { type BoundedSink, type BundleSource, ConnectionError, fromBundle, ValidationError } from '@meshguard/core'
 import { auditThroughFolder, cacheInFile } from '@meshguard/core/node'
 import type { Guardian } from '@meshguard/gateway/guardian'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { milliseconds } from '../arguments.js'
-import { type KeyOptions, keptKeysOf, PUBLIC_KEY_HELP } from '../bundle-keys.js'
+import { badKeyOf, type KeyOptions, keptKeysOf, PUBLIC_KEY_HELP } from '../bundle-keys.js'
 import { CliError, systemCode } from '../errors.js'
 import { failToListen } from '../listen-error.js'
 import { note, print, printFields, printJsonLine } from '../output.js'
@@ -60,7 +60,7 @@ export function addGuardian(program: Command, run: Run): void {
       const guardian = createGuardian({ source, audit, mode: flags.mode, ownToken })
       try {
         const url = await listen(guardian, flags)
-        await firstBundle(source, gateway)
+        await firstBundle(source, gateway, flags)
         sayStarted(url, gateway, source, flags, options['json'] === true)
         await aborted(run.signal)
         if (options['json'] !== true) print('Stopping.')
@@ -89,8 +89,9 @@ async function openSource(flags: GuardianFlags, gateway: string, token: string, 
   try {
     return fromBundle({ url: gateway, ...keys, ...settings })
   } catch (error) {
-    if (!(error instanceof TypeError)) throw error
-    throw new CliError(inFlags(error.message))
+    const told = badKeyOf(flags, error)
+    if (!(told instanceof TypeError)) throw told
+    throw new CliError(inFlags(told.message))
   }
 }
 
@@ -106,7 +107,6 @@ function openAudit({ auditFolder }: GuardianFlags, url: string, token: string): 
 const FLAGS = {
   url: '--gateway',
   jwks: '--gateway',
-  publicKeys: '--public-key',
   pollMs: '--poll',
   maxStalenessMs: '--max-staleness',
 }
@@ -127,14 +127,17 @@ async function listen(guardian: Guardian, { port, host }: GuardianFlags): Promis
  *
  * @throws CliError when the gateway answers and gives none.
  */
-async function firstBundle(source: BundleSource, gateway: string): Promise<void> {
+async function firstBundle(source: BundleSource, gateway: string, { publicKey }: KeyOptions): Promise<void> {
   const loading = source.refresh().then(
     () => undefined,
     (error: Error) => error,
   )
   const failed = await Promise.race([loading, pause(START_MS, undefined, { ref: false })])
   if (source.bundle !== undefined) return
-  if (failed !== undefined && !(failed instanceof ConnectionError)) throw new CliError(failed.message)
+  if (failed !== undefined && !(failed instanceof ConnectionError)) {
+    const which = failed instanceof ValidationError && publicKey !== undefined ? '--public-key' : '--token-file'
+    throw new CliError(`${failed.message}. Look at --gateway and ${which}`)
+  }
   note(
     `There is no bundle yet: ${gateway} cannot be reached, and none is kept. Every request is answered 503 until there is one`,
   )

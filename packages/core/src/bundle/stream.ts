@@ -1,4 +1,4 @@
-import { messageOf, UnavailableError } from '../errors.js'
+import { UnavailableError } from '../errors.js'
 import type { GatewayUrl } from '../transport/transport.js'
 import { ask, headersFor, refusalOf } from './load.js'
 
@@ -55,7 +55,8 @@ export class BundleStream {
         await this.#read()
       } catch (error) {
         if (this.#isClosed) return
-        const message = `No wake-ups: ${messageOf(error, 'the stream failed')}`
+        const why = error instanceof UnavailableError ? error.message : 'the connection to the gateway broke off'
+        const message = `No wake-ups: ${why}`
         if (this.#failures++ === 0) this.#parts.report(new UnavailableError(message, { cause: error }))
       }
       await this.#pause()

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { BundleCache } from '../bundle/cache.js'
+import { messageOf } from '../errors.js'
 
 /**
  * Keeps the last good bundle in a file, for `fromBundle`: a new process begins with it while the gateway is away, and its version
@@ -17,8 +18,17 @@ import type { BundleCache } from '../bundle/cache.js'
 export function cacheInFile(path: string): BundleCache {
   if (typeof path !== 'string' || path === '') throw new TypeError('cacheInFile: expected the path of a file')
   return {
-    get: () => readIfThere(path),
-    set: (jws) => replace(path, jws),
+    get: () => naming(path, readIfThere(path)),
+    set: (jws) => naming(path, replace(path, jws)),
+  }
+}
+
+/** Not every error of the file system says which file it is about. */
+async function naming<T>(path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (cause) {
+    throw new Error(`${path}: ${messageOf(cause, 'it failed')}`, { cause })
   }
 }
 
