@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, write, writeSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { printable } from '../audit-line.js'
@@ -44,10 +44,14 @@ export function claimFolder(folder: string): () => void {
     giveUp()
     throw error
   }
-  const beat = (): void =>
-    write(file, text, 0, 'utf8', (error) => {
-      if (error !== null) console.error(`MeshGuard: ${path} cannot be written: ${printable(messageOf(error, 'it failed'))}`)
-    })
+  // At once, as a write under way could meet another file once this one is closed.
+  const beat = (): void => {
+    try {
+      writeSync(file, text, 0)
+    } catch (error) {
+      console.error(`MeshGuard: ${path} cannot be written: ${printable(messageOf(error, 'it failed'))}`)
+    }
+  }
   const timer = setInterval(beat, BEAT_MS).unref()
   return () => {
     clearInterval(timer)
