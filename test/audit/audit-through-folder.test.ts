@@ -87,6 +87,7 @@ describe('auditThroughFolder', () => {
     sink.record(outcome)
     await eventually(() => gateway.traces().length).toBe(2500)
     sink.record(deny('trace-last'))
+    await Promise.all([sink.close(), sink.close()])
     await sink.close()
     expect(gateway.traces()).toEqual([...traces, 'trace-last'])
     expect(await readdir(folder)).toEqual([])

@@ -53,6 +53,12 @@ export function auditThroughFolder(folder: string, options: FolderSinkOptions): 
   const shipper = new Shipper(gateway, token, timeoutMs, true)
   const queue = new FolderQueue(folder, maxBytes, shipper)
   const sink = boundedSink({ capacity, onFull, name: `audit folder ${folder}`, write: (events) => queue.write(events) })
+  let closing: Promise<void> | undefined
+  const close = async (): Promise<void> => {
+    await sink.close()
+    shipper.hurry()
+    await queue.close()
+  }
   queue.ship()
   return {
     record(event) {
@@ -61,10 +67,9 @@ export function auditThroughFolder(folder: string, options: FolderSinkOptions): 
     get dropped() {
       return sum(sink.dropped, shipper.lost)
     },
-    async close() {
-      await sink.close()
-      shipper.hurry()
-      await queue.close()
+    close() {
+      closing ??= close()
+      return closing
     },
   }
 }
