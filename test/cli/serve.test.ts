@@ -78,7 +78,10 @@ describe('serve', () => {
 
     it('a data folder that is a file', async () => {
       await writeFile(join(folder, 'a-file'), '')
-      expect(await refused('a-file')).toEqual([2, expect.stringMatching(/^The gateway cannot start: EEXIST: .*\n$/)])
+      expect(await refused('a-file')).toEqual([
+        2,
+        expect.stringMatching(/^The gateway cannot start: DATA_DIR: cannot make the folder .*a-file: EEXIST.*\n$/),
+      ])
     })
 
     it('a database that is none', async () => {

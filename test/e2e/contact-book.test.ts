@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -200,8 +200,9 @@ describe('a contact book that cannot start', () => {
   it.each(['PORT', 'GATEWAY_PORT'])('names the port that is taken, and that %s chooses another', async (name) => {
     const taken = await take(0)
     const { port } = taken.address() as AddressInfo
-    const { code, stdout, stderr } = await start({ [name]: String(port) }).ended
-    expect([code, stdout]).toEqual([1, expect.stringMatching(/^The gateway's admin token, shown this once:\n {2}\S+\n\n$/)])
+    const DATA_DIR = join(folder, `taken-${name}`)
+    const { code, stdout, stderr } = await start({ DATA_DIR, [name]: String(port) }).ended
+    expect([code, stdout, existsSync(DATA_DIR)]).toEqual([1, '', false])
     expect(stderr).toBe(`Port ${port} is taken. Choose another: ${name}=${port + 1} npm start\n`)
   })
 
@@ -223,8 +224,14 @@ describe('a contact book that cannot start', () => {
     const missing = join(folder, 'missing')
     const { code, stderr } = await start({ POLICIES_DIR: missing }).ended
     expect(code).toBe(1)
-    expect(stderr).toMatch(/missing: no such file or folder\n$/)
+    expect(stderr).toBe(`${missing}: no such file or folder\n`)
   })
+})
+
+it('names a data folder that cannot be made', async () => {
+  const DATA_DIR = join(BOOK, 'package.json')
+  const { code, stderr } = await start({ DATA_DIR }).ended
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/^DATA_DIR: cannot make the folder .*package\.json: EEXIST/)])
 })
 
 it('is what npm start runs', () => {

@@ -72,7 +72,7 @@ describe('the files of a SQLite store', () => {
     const opened = await Promise.allSettled(Array.from({ length: 5 }, () => open(url)))
     const failures = opened.flatMap((one) => (one.status === 'rejected' ? [(one.reason as Error).message] : []))
     expect(failures).toEqual(
-      Array(4).fill('Another gateway has the database open. Stop it first, or choose another DATABASE_URL'),
+      Array(4).fill('Another gateway has the database open. Stop it first, or choose another DATA_DIR or DATABASE_URL'),
     )
     for (const one of opened) if (one.status === 'fulfilled') await one.value.close()
     await (await open(url)).ping()

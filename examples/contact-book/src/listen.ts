@@ -17,6 +17,12 @@ export async function listen(app: RequestListener, port: number): Promise<Listen
   return { url: `http://127.0.0.1:${taken}`, close: () => close(server) }
 }
 
+/** @throws Error of the system if another program listens there, before anything is made that would have to be undone. */
+export async function assertFree(port: number): Promise<void> {
+  const { close } = await listen(() => undefined, port)
+  await close()
+}
+
 async function close(server: Server): Promise<void> {
   const closed = new Promise((resolve) => server.close(resolve))
   server.closeIdleConnections()

@@ -6,7 +6,7 @@ import { createApp, createUpstream } from './app.js'
 import { ContactBook } from './contacts.js'
 import { printDecisions } from './decisions.js'
 import { startGateway } from './gateway.js'
-import { listen } from './listen.js'
+import { assertFree, listen } from './listen.js'
 import { readSettings } from './settings.js'
 import { welcome } from './welcome.js'
 
@@ -24,6 +24,7 @@ async function start(): Promise<void> {
   const { bookPort, gatewayPort, policiesDir, dataDir, adminToken } = readSettings(process.env)
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal)
 
+  for (const port of [bookPort, gatewayPort]) await assertFree(port)
   const book = new ContactBook()
   const authorization = `Bearer ${randomBytes(24).toString('base64url')}` // what the proxy proves itself with
   const upstream = started(await listen(createUpstream(authorization, book), 0))

@@ -15,7 +15,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   return {
     bookPort: readPort(env, 'PORT', 3000),
     gatewayPort: readPort(env, 'GATEWAY_PORT', 3100),
-    policiesDir: relative('', env['POLICIES_DIR'] || fileURLToPath(new URL('../policies', import.meta.url))) || '.',
+    policiesDir: env['POLICIES_DIR'] || relative('', fileURLToPath(new URL('../policies', import.meta.url))) || '.',
     dataDir: env['DATA_DIR'] || '.meshguard',
     adminToken: env['ADMIN_TOKEN'] || undefined,
   }

@@ -11,6 +11,7 @@ import { openAdminToken } from './identity/admin-token.js'
 import { createIdentity } from './identity/create-identity.js'
 import { createKeys } from './identity/create-keys.js'
 import { makePrivateFolder } from './identity/private-file.js'
+import { logDestination } from './log-destination.js'
 import { countLosses, createMetrics } from './metrics.js'
 import { createPolicyRegistry } from './policies/policy-registry.js'
 import { createHttpServer, type Listening } from './server.js'
@@ -118,7 +119,9 @@ async function openServices(
   closing: AbortSignal,
   closers: (() => Promise<void>)[],
 ): Promise<{ services: Services; adminToken?: string | undefined }> {
-  await makePrivateFolder(config.dataDir)
+  await makePrivateFolder(config.dataDir).catch((error: Error) => {
+    throw new Error(`DATA_DIR: cannot make the folder ${config.dataDir}: ${error.message}`, { cause: error })
+  })
   const metrics = createMetrics()
   const keys = await createKeys({ config, log, now })
   const writer = await ownWriter(config)
@@ -165,5 +168,5 @@ function createLogger(level: string): Logger {
     const member = name.startsWith('[') ? name : `.${name}`
     return [name, `*${member}`, `*.*${member}`]
   })
-  return pino({ name: 'meshguard', level, redact: { paths, censor: '[redacted]' } })
+  return pino({ name: 'meshguard', level, redact: { paths, censor: '[redacted]' } }, logDestination(1))
 }

@@ -16,7 +16,9 @@ export function claimDatabase(path: string): () => void {
   } catch (error) {
     claim.close()
     if (!String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) throw error
-    throw new Error('Another gateway has the database open. Stop it first, or choose another DATABASE_URL', { cause: error })
+    throw new Error('Another gateway has the database open. Stop it first, or choose another DATA_DIR or DATABASE_URL', {
+      cause: error,
+    })
   }
   return () => claim.close()
 }
