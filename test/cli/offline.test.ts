@@ -29,9 +29,9 @@ const run = (...args: string[]) => runCommand(args, folder)
 describe('wrong use ends with 2 and says what is right', () => {
   it.each([
     [['agnt'], /^error: unknown command 'agnt'\n\(Did you mean agent\?\)/],
-    [['agent', 'crate'], /\(Did you mean create\?\)/],
+    [['agent', 'crate'], /\(Did you mean create\?\)\nSee: meshguard agent --help\n$/],
     [['status', '--jsn'], /^error: unknown option '--jsn'\n\(Did you mean --json\?\)/],
-    [['agent', 'create'], /missing required argument 'name'/],
+    [['agent', 'create'], /missing required argument 'name'\nSee: meshguard agent create --help\n$/],
     [['agent', 'create', 'x', '--trust', 'much'], /Allowed choices are unverified, verified/],
     [['agent', 'update', 'agent_1'], /^Nothing to change\. Give --name/],
     [['audit', 'query', '--from', 'yesterday'], /Expected a date like 2026-01-31/],

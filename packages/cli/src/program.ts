@@ -37,12 +37,18 @@ export function createProgram(run: Run): Command {
     .option('--admin-token <token>', 'the admin token')
     .option('--json', 'print JSON')
     .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError('See: meshguard --help')
     .exitOverride()
     .addHelpText('after', HELP)
   for (const add of [addServe, addStatus, addAgent, addPolicy, addAudit, addToken, addDelegation, addBundle, addGuardian])
     add(program, run)
+  pointToHelp(program, program.name())
   return program
+}
+
+/** A command that is used wrongly points to its own help. */
+function pointToHelp(command: Command, words: string): void {
+  command.showHelpAfterError(`See: ${words} --help`)
+  for (const one of command.commands) pointToHelp(one, `${words} ${one.name()}`)
 }
 
 function versionOf(): string {
