@@ -53,6 +53,16 @@ describe('what a client is made of', () => {
     }
   })
 
+  it.each([
+    ['check', 'contacts/42', /MeshGuardClient: check: expected an object of options/],
+    ['check', { resorce: 'contacts/42' }, /MeshGuardClient: check: unknown option "resorce"\. Did you mean "resource"\?/],
+    ['get', 'read:contacts', /MeshGuardClient: get: expected an object of options/],
+    ['post', { jsn: {} }, /MeshGuardClient: post: unknown option "jsn"\. Did you mean "json"\?/],
+  ] as const)('refuses a %s with %j, as nothing may be left unsaid', async (method, options, message) => {
+    const client = made({ gatewayUrl, agentToken: 'token' })()
+    await expect(client[method]('/read:contacts', options as never)).rejects.toThrow(message)
+  })
+
   it('shows no token when it is printed', async () => {
     const { inspect } = await import('node:util')
     const client = made({ gatewayUrl, agentToken: 'agent-secret', adminToken: 'admin-secret' })()

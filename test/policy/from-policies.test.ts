@@ -36,7 +36,11 @@ describe('the source fromPolicies', () => {
   })
 
   it('throws at creation for what is no policy and no limiter', () => {
-    expect(() => fromPolicies(null as unknown as PolicyInput)).toThrow(TypeError)
+    for (const odd of [null, undefined, './policies', Promise.resolve([])]) {
+      expect(() => fromPolicies(odd as unknown as PolicyInput)).toThrow(
+        /expected policies: one, a list, or what "await loadPolicies/,
+      )
+    }
     expect(() => fromPolicies({} as unknown as PolicyInput)).toThrow(/"name" is missing/)
     expect(() => fromPolicies(readers, { limiter: {} as never })).toThrow(/limiter/)
     expect(() => fromPolicies(readers, { limitr: undefined } as never)).toThrow(/unknown option "limitr".*"limiter"/)

@@ -1,5 +1,6 @@
 /** Requests of an agent: checks, and calls through the proxy. */
 import { type Issue, isAction, ValidationError } from '@meshguard/core'
+import { assertOptions } from '@meshguard/core/http'
 import type { Asked } from './answers.js'
 import type { Gateway } from './gateway.js'
 import type { CheckOptions, ProxyOptions } from './options.js'
@@ -12,13 +13,17 @@ export interface AgentRequest {
 }
 
 const MAX_CONTEXT = 4096
+const CHECK_OPTIONS = ['signal', 'timeoutMs', 'traceId', 'resource', 'context']
+const PROXY_OPTIONS = [...CHECK_OPTIONS, 'action', 'json', 'body', 'headers']
 
 /**
  * `GET /proxy/check`.
  *
- * @throws ValidationError for what no gateway would take, AuthenticationError without a token: nothing is sent then.
+ * @throws ValidationError for what no gateway would take, AuthenticationError without a token, TypeError for an option
+ * that nobody knows, or text in its place: nothing is sent then.
  */
 export function checkRequest(gateway: Gateway, action: string, options: CheckOptions): AgentRequest {
+  assertOptions('MeshGuardClient: check', options, CHECK_OPTIONS)
   const traceId = gateway.traceId(options)
   const headers = gateway.agentHeaders(traceId)
   declare(headers, { ...options, action }, traceId)
@@ -29,9 +34,11 @@ export function checkRequest(gateway: Gateway, action: string, options: CheckOpt
 /**
  * A call through `/proxy/`.
  *
- * @throws ValidationError for a path that would leave the proxy or a bad declaration, TypeError for `json` beside `body`.
+ * @throws ValidationError for a path that would leave the proxy or a bad declaration, TypeError for `json` beside `body`, or an
+ * option that nobody knows.
  */
 export function proxyRequest(gateway: Gateway, method: string, path: string, options: ProxyOptions): AgentRequest {
+  assertOptions(`MeshGuardClient: ${method.toLowerCase()}`, options, PROXY_OPTIONS)
   const traceId = gateway.traceId(options)
   const headers = gateway.agentHeaders(traceId, options.headers)
   declare(headers, options, traceId)

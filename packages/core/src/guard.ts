@@ -47,10 +47,13 @@ export interface CheckOptions {
   readonly agent?: Agent | undefined
   /** Or the bearer token of who calls. */
   readonly token?: string | undefined
+  /** To what. Readable by conditions as `resource`. */
   readonly resource?: string | undefined
+  /** The circumstances. Readable by conditions as `context.<key>`. */
   readonly context?: Readonly<Record<string, unknown>> | undefined
   /** 8 to 128 letters, digits and `._:-`; otherwise a UUID is made. */
   readonly traceId?: string | undefined
+  /** Aborted when nobody waits for the answer any more: `unavailable`. */
   readonly signal?: AbortSignal | undefined
   /** On Workers: `(promise) => ctx.waitUntil(promise)`, so that the audit is written after the answer. Adapters do it by themselves. */
   readonly waitUntil?: ((promise: Promise<unknown>) => void) | undefined
@@ -141,8 +144,10 @@ export function createGuard(options: GuardOptions): Guard {
     authenticate: parts.authenticate,
     check,
     enforce,
-    govern: async <T>(action: string, work: (decision: Decision) => T | Promise<T>, given?: CheckOptions): Promise<T> =>
-      governed(parts, await enforce(action, given), work, given),
+    govern: async <T>(action: string, work: (decision: Decision) => T | Promise<T>, given?: CheckOptions): Promise<T> => {
+      if (typeof work !== 'function') throw new TypeError('guard.govern: expected a function after the action')
+      return governed(parts, await enforce(action, given), work, given)
+    },
     checkMany: (checks: readonly Check[], given?: CheckOptions) => checkMany(parts, checks, given ?? {}),
     explain: (action: string, given?: CheckOptions) => explain(parts, toRequest(action, given ?? {})),
     decide: (request: DecisionRequest, how?: DecideOptions) => decide(parts, request, how),
@@ -188,6 +193,7 @@ function readFailOpen(onUnavailable: { readonly allow: readonly string[] }, auth
 }
 
 function toRequest(action: string, given: CheckOptions): DecisionRequest {
+  if (typeof given !== 'object') throw new TypeError('guard: expected an object of options after the action, like { token }')
   const { agent, token, resource, context, traceId, signal, waitUntil } = given
   return { action, agent, token, resource, context, traceId: isTraceId(traceId) ? traceId : newTraceId(), signal, waitUntil }
 }
@@ -219,6 +225,7 @@ function recordOutcome({ audit }: Parts, event: OutcomeEvent, request: RequestLi
 }
 
 async function checkMany(parts: Parts, checks: readonly Check[], given: CheckOptions): Promise<Decision[]> {
+  if (!Array.isArray(checks)) throw new TypeError('guard.checkMany: expected a list of { action, resource, context }')
   const who = toRequest('', given)
   const deadline = Date.now() + parts.timeoutMs
   const { agent, refused } = await identify(parts, who, {}, deadline)

@@ -112,8 +112,8 @@ export function createProtect(guard: Guard | ((c: Context) => Guard), options: P
     return first
   }
   const members: Pick<Protect, 'routes' | 'verify'> = {
-    routes: (app) => http.rows(checksOf(handlers, app.routes)),
-    verify: (app) => http.verify(checksOf(handlers, app.routes), strangersOf(handlers, app.routes)),
+    routes: (app) => http.rows(checksOf(handlers, routesOf(app))),
+    verify: (app) => http.verify(checksOf(handlers, routesOf(app)), strangersOf(handlers, app.routes)),
   }
   return Object.assign(protect as Protect, members, { open: open as Protect['open'] })
 }
@@ -164,6 +164,11 @@ function assertGuard(guard: Guard): Guard {
 function isHono(value: unknown): value is Hono {
   if (typeof value !== 'object' || value === null || !('routes' in value) || !('router' in value)) return false
   return Array.isArray(value.routes) && typeof Reflect.get(value.router as object, 'add') === 'function'
+}
+
+function routesOf(app: HonoApp): readonly RouterRoute[] {
+  if (isHono(app)) return app.routes
+  throw new TypeError('protect.routes and protect.verify: expected a Hono app')
 }
 
 /** The checks of the registered routes; a handler that is mounted at several places is marked as shared. */

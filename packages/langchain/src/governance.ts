@@ -127,6 +127,7 @@ export class Governance {
   #credentials(run: RunInfo): Pick<GovernOptions, 'agent' | 'token'> {
     const { credentials } = this.#options
     const given = typeof credentials === 'function' ? credentials(run) : credentials
+    if (given === undefined) return {} // as for a client, which takes neither
     return typeof given === 'string' ? { token: given } : { agent: given }
   }
 

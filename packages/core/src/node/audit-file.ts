@@ -26,6 +26,7 @@ export interface FileSinkOptions extends QueueOptions {
  * ```
  */
 export function auditToFile(path: string, options: FileSinkOptions = {}): BoundedSink {
+  if (typeof path !== 'string' || path === '') throw new TypeError('auditToFile: expected the path of a file')
   checkQueueOptions('auditToFile', options, ['mode'])
   const { capacity, onFull, mode = 0o600 } = options
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) throw new TypeError('auditToFile: option "mode" must be like 0o600')

@@ -5,6 +5,7 @@ import { explainPolicies } from '../policy/explain.js'
 import { createMemoryLimiter } from '../policy/limiter.js'
 import { createPolicies, isPolicies } from '../policy/policies.js'
 import type { Policies, Policy, PolicyDocument } from '../policy/policy.js'
+import { isPromise } from '../settle.js'
 import type { Answer, AnswerExplanation, DecisionRequest, DecisionSource, Limiter } from '../types.js'
 
 /** Policies to decide by: a set, one policy or several, or something that knows the set in force at any time. */
@@ -58,7 +59,9 @@ export function fromPolicies(policies: PolicyInput, options: FromPoliciesOptions
 }
 
 function evaluatorsOf(input: PolicyInput): () => Evaluator {
-  if (typeof input !== 'object' || input === null) throw new TypeError('fromPolicies: expected policies')
+  if (typeof input !== 'object' || input === null || isPromise(input)) {
+    throw new TypeError('fromPolicies: expected policies: one, a list, or what "await loadPolicies(path)" answers')
+  }
   if (!('current' in input)) {
     const evaluator = evaluatorFor(setOf(input))
     return () => evaluator

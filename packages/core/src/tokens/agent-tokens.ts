@@ -78,7 +78,8 @@ const OPTIONS = ['jwks', 'publicKey', 'secret', 'issuer', 'audience', 'maxTokenA
  * ```
  */
 export function agentTokens(options: AgentTokensOptions): Authenticate {
-  const verify = tokenVerifier(keySourceOf(options), rulesOf(options), agentFromClaims)
+  const rules = rulesOf(options)
+  const verify = tokenVerifier(keySourceOf(options), rules, agentFromClaims)
   const admit = admission(options.isRevoked)
 
   return function authenticate(token) {

@@ -53,8 +53,8 @@ export interface MintAgentTokenOptions {
  * ```
  */
 export async function mintAgentToken(options: MintAgentTokenOptions): Promise<string> {
-  const key = signingKey(options.key)
   const claims = claimsOf(options)
+  const key = signingKey(options.key)
   const { algorithm, kid } = key
   const header = { alg: algorithm.headers[0], typ: 'JWT', ...(kid !== undefined && { kid }) }
   const token = await new SignJWT(claims).setProtectedHeader(header).sign(await key.load())
@@ -133,6 +133,13 @@ export interface GeneratedSecret {
  *
  * @param options `alg`: `'Ed25519'` (default), `'ES256'`, or `'HS256'` for a secret.
  * @throws TypeError for another `alg`.
+ *
+ * @example
+ * ```ts
+ * const { privateKey, publicKey } = await generateKeys()
+ * const authenticate = agentTokens({ publicKey })
+ * const token = await mintAgentToken({ id: 'agent_scout', key: privateKey })
+ * ```
  */
 export function generateKeys(options?: { readonly alg?: 'Ed25519' | 'ES256' | undefined }): Promise<GeneratedKeyPair>
 export function generateKeys(options: { readonly alg: 'HS256' }): Promise<GeneratedSecret>
