@@ -34,6 +34,7 @@ export interface PolicyWriteOptions extends CallOptions {
 
 /** What a check can be told. */
 export interface CheckOptions extends CallOptions {
+  /** To what; printable ASCII. Readable by conditions as `resource`. */
   readonly resource?: string | undefined
   /** Readable by conditions as `context.<key>`; at most 4 KiB of JSON. */
   readonly context?: Readonly<Record<string, unknown>> | undefined
@@ -49,6 +50,8 @@ export interface ProxyOptions extends CallOptions {
   readonly context?: Readonly<Record<string, unknown>> | undefined
   /** Sent as JSON. Not together with `body`. */
   readonly json?: unknown
+  /** Sent as it is. */
   readonly body?: BodyInit | null | undefined
+  /** Further ones. The token and the trace ID are the client's own. */
   readonly headers?: HeadersInit | undefined
 }

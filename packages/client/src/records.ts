@@ -3,6 +3,7 @@ import type { PolicyDocument, TrustTier } from '@meshguard/core'
 
 /** An agent as the registry knows it. */
 export interface RegisteredAgent {
+  /** Made by the gateway: `agent_…`. */
   readonly id: string
   readonly name: string
   readonly trustTier: TrustTier
@@ -12,6 +13,7 @@ export interface RegisteredAgent {
   readonly createdAt: string
   readonly updatedAt: string
   readonly revokedAt?: string | undefined
+  /** Of its last request; up to five minutes older. */
   readonly lastSeenAt?: string | undefined
 }
 
@@ -39,6 +41,7 @@ export interface CreatedAgent {
   readonly name: string
   readonly trustTier: TrustTier
   readonly tags: readonly string[]
+  /** For `Authorization: Bearer`. */
   readonly token: string
   readonly createdAt: string
 }
@@ -104,11 +107,14 @@ export interface AuditEntry {
   readonly action: string
   readonly resource?: string | undefined
   readonly decision: 'allow' | 'deny'
+  /** Why, for programs: a decision's `Code`, or `administered`. */
   readonly code: string
   readonly policy?: string | undefined
   readonly rule?: string | undefined
   readonly reason?: string | undefined
+  /** `enforce`, `audit` or `bypass`. */
   readonly mode: string
+  /** Who decided: `policies` at the gateway, or what an application named its source. */
   readonly source: string
   readonly durationMs?: number | undefined
   readonly request?: AuditedRequest | undefined

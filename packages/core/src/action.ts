@@ -6,6 +6,12 @@ const ACTION = /^[!-)+-9;-~]+:[!-)+-~]+$/
 /**
  * Whether a string is an action: `verb:object`, at most 256 characters of printable ASCII without spaces, a non-empty verb
  * before the first `:`, a non-empty object after it, and no `*` anywhere.
+ *
+ * @example
+ * ```ts
+ * isAction('read:contacts') // true
+ * isAction('read:*') // false: that is a pattern
+ * ```
  */
 export function isAction(action: unknown): action is string {
   return typeof action === 'string' && action.length <= MAX_ACTION && ACTION.test(action)

@@ -254,6 +254,11 @@ async function failureOf(work: () => unknown): Promise<string | undefined> {
  * returns is not waited for: a rejection is reported on the console and counted, and while 10 000 are open events are dropped.
  *
  * Use {@link boundedSink} where a write is slow.
+ *
+ * @example
+ * ```ts
+ * const guard = createGuard({ source, authenticate, audit: auditTo((event) => logger.info(event)) })
+ * ```
  */
 export function auditTo(write: (event: AuditEvent, request?: RequestLife) => unknown): BoundedSink {
   if (typeof write !== 'function') throw new TypeError('auditTo: expected a function of an event')

@@ -94,14 +94,29 @@ function brandsOf(target: typeof MeshGuardError): readonly string[] {
   return brands
 }
 
-/** `enforce` and `govern` throw it when the policies deny. */
+/**
+ * `enforce` and `govern` throw it when the policies deny.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await guard.enforce('delete:contacts', { token })
+ * } catch (error) {
+ *   if (error instanceof PolicyDeniedError) console.log(error.reason, error.traceId)
+ * }
+ * ```
+ */
 export class PolicyDeniedError extends MeshGuardError {
   static override readonly brand: string = 'PolicyDeniedError'
+  /** All of it; what follows are its members. */
   readonly decision: Decision
   readonly action: string
+  /** The policy that denied; absent when none allowed. */
   readonly policy: string | undefined
   readonly rule: string | undefined
+  /** Why, in the words of the policy's author. For your log: below `disclose: 'full'` the caller is told the `message`. */
   readonly reason: string | undefined
+  /** The same as in the audit log. */
   readonly traceId: string
 
   /** The message is what the caller may know; `reason` is everything. */
@@ -116,7 +131,14 @@ export class PolicyDeniedError extends MeshGuardError {
   }
 }
 
-/** A rate limit of the policies is exhausted. */
+/**
+ * A rate limit of the policies is exhausted.
+ *
+ * @example
+ * ```ts
+ * if (error instanceof RateLimitError) await setTimeout(error.retryAfter * 1000)
+ * ```
+ */
 export class RateLimitError extends MeshGuardError {
   static override readonly brand: string = 'RateLimitError'
   readonly decision: Decision
@@ -133,7 +155,19 @@ export class RateLimitError extends MeshGuardError {
   }
 }
 
-/** The credential is missing, malformed, expired, revoked, or signed by nobody we know. */
+/**
+ * The credential is missing, malformed, expired, revoked, or signed by nobody we know.
+ *
+ * @example
+ * ```ts
+ * createProtect(guard, {
+ *   credentials(req) {
+ *     if (isLockedOut(req.ip)) throw new AuthenticationError('locked out') // 401
+ *     return bearerOf(req)
+ *   },
+ * })
+ * ```
+ */
 export class AuthenticationError extends MeshGuardError {
   static override readonly brand: string = 'AuthenticationError'
 
@@ -178,9 +212,21 @@ export interface Issue {
   readonly column?: number | undefined
 }
 
-/** A policy document or an action is not well formed. The message lists every issue, one to a line. */
+/**
+ * A policy document or an action is not well formed. The message lists every issue, one to a line.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   parsePolicies(text, { file: 'contacts.yaml' })
+ * } catch (error) {
+ *   if (error instanceof ValidationError) for (const { line, column, message } of error.issues) console.log(line, column, message)
+ * }
+ * ```
+ */
 export class ValidationError extends MeshGuardError {
   static override readonly brand: string = 'ValidationError'
+  /** In the order of the document. */
   readonly issues: readonly Issue[]
 
   constructor(issues: readonly Issue[], options: { cause?: unknown; traceId?: string } = {}) {

@@ -4,8 +4,17 @@
  * @module
  */
 export { type DerivableRoute, deriveAction, isAction, type ParameterisedRoute, type Params, resourceOf } from './action.js'
-export type * from './audit.js'
-export { auditTo, auditToConsole, boundedSink } from './audit.js'
+export {
+  type AuditLosses,
+  type AuditTarget,
+  auditTo,
+  auditToConsole,
+  type BoundedSink,
+  type BoundedSinkOptions,
+  boundedSink,
+  type ConsoleSinkOptions,
+  type QueueOptions,
+} from './audit.js'
 export { auditToGateway, type GatewaySinkOptions } from './audit-gateway.js'
 export { serialiseEvent } from './audit-line.js'
 export type { DecideOptions } from './conclude.js'

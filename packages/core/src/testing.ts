@@ -21,6 +21,14 @@ export interface TestClock {
  * Makes a clock for `time` conditions and rate limits.
  *
  * @param start In ms since the epoch. Default 2026-01-01T12:00:00Z, a Thursday.
+ *
+ * @example
+ * ```ts
+ * const clock = createTestClock()
+ * const source = fromPolicies(policies)
+ * source.decide({ action: 'read:contacts', agent, traceId: 'trace-0001' }, clock.now())
+ * clock.advance(60_000)
+ * ```
  */
 export function createTestClock(start: number = Date.UTC(2026, 0, 1, 12)): TestClock {
   let at = start
@@ -41,7 +49,16 @@ export interface TestAgent {
 
 const minted = new Map<string, Agent>()
 
-/** Makes an agent with a token, at once and without keys. Default: `agent_test`, verified, without tags. */
+/**
+ * Makes an agent with a token, at once and without keys. Default: `agent_test`, verified, without tags.
+ *
+ * @example
+ * ```ts
+ * const guard = createTestGuard({ allow: ['read:*'] })
+ * const { token } = mintTestAgent({ trustTier: 'trusted', tags: ['sales'] })
+ * await guard.check('read:contacts', { token })
+ * ```
+ */
 export function mintTestAgent(agent: Partial<Agent> = {}): TestAgent {
   const complete = Object.freeze({ id: 'agent_test', name: 'test', trustTier: 'verified', tags: [], ...agent })
   const token = `test-token-${minted.size + 1}`
@@ -121,6 +138,13 @@ export interface RecordingSource extends DecisionSource {
  * Records what a source is asked.
  *
  * @param inner What answers: another source, or one answer for everything. Default: everything is allowed.
+ *
+ * @example
+ * ```ts
+ * const source = recordingSource()
+ * await createGuard({ source }).check('read:contacts', { agent })
+ * assert.equal(source.requests[0]?.action, 'read:contacts')
+ * ```
  */
 export function recordingSource(inner: DecisionSource | Answer = { allowed: true, code: 'allowed' }): RecordingSource {
   const requests: DecisionRequest[] = []

@@ -71,6 +71,13 @@ export function passageOn(req: Request, res: Response): Passage {
  * The decision about a request, for handlers, logs and error handlers. Where several checks ran, the last one's.
  *
  * @returns `undefined` before the guard ran, and for a route that is open.
+ *
+ * @example
+ * ```ts
+ * app.get('/contacts/:id', (req, res) => {
+ *   res.json({ traceId: decisionOf(req)?.traceId })
+ * })
+ * ```
  */
 export function decisionOf(req: object): Decision | undefined {
   return passageOf(req)?.decision
@@ -80,6 +87,13 @@ export function decisionOf(req: object): Decision | undefined {
  * The agent that makes a request, once it is verified.
  *
  * @returns `undefined` before the guard ran, for a route that is open, and where the source itself verifies tokens.
+ *
+ * @example
+ * ```ts
+ * app.get('/me', (req, res) => {
+ *   res.json({ id: agentOf(req)?.id })
+ * })
+ * ```
  */
 export function agentOf(req: object): Agent | undefined {
   return passageOf(req)?.agent

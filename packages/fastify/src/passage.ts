@@ -81,6 +81,11 @@ function latestOf(request: object): Passage | undefined {
  * The decision about a request, for handlers, logs and error handlers.
  *
  * @returns `undefined` before the guard ran, and for a route that is open.
+ *
+ * @example
+ * ```ts
+ * app.get('/contacts/:id', async (request) => ({ traceId: decisionOf(request)?.traceId }))
+ * ```
  */
 export function decisionOf(request: object): Decision | undefined {
   return latestOf(request)?.decision
@@ -90,6 +95,11 @@ export function decisionOf(request: object): Decision | undefined {
  * The agent that makes a request, once its token was verified.
  *
  * @returns `undefined` before the guard ran, for a route that is open, and where the source itself verifies tokens.
+ *
+ * @example
+ * ```ts
+ * app.get('/me', async (request) => ({ id: agentOf(request)?.id }))
+ * ```
  */
 export function agentOf(request: object): Agent | undefined {
   return latestOf(request)?.agent

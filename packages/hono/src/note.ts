@@ -56,7 +56,14 @@ export function decisionOf(c: Context): Decision | undefined {
   return (c as Noted)[NOTE]?.decision
 }
 
-/** The agent that calls. `undefined` before a guard ran, on open routes, and where the source alone knows the agent. */
+/**
+ * The agent that calls. `undefined` before a guard ran, on open routes, and where the source alone knows the agent.
+ *
+ * @example
+ * ```ts
+ * app.get('/me', (c) => c.json({ id: agentOf(c)?.id }))
+ * ```
+ */
 export function agentOf(c: Context): Agent | undefined {
   return (c as Noted)[NOTE]?.agent
 }

@@ -44,6 +44,13 @@ export function stateOf(ctx: AnyContext): RequestState {
  * The decision on a request: of the last check that ran, refusals included.
  *
  * @returns `undefined` before the guard ran, and for what is open.
+ *
+ * @example
+ * ```ts
+ * router.get('/contacts/:id', (ctx) => {
+ *   ctx.body = { traceId: decisionOf(ctx)?.traceId }
+ * })
+ * ```
  */
 export function decisionOf(ctx: AnyContext): Decision | undefined {
   return (ctx as { [STATE]?: RequestState })[STATE]?.decision
@@ -53,6 +60,13 @@ export function decisionOf(ctx: AnyContext): Decision | undefined {
  * The agent that calls.
  *
  * @returns `undefined` before the guard ran, and where the source itself verified the token.
+ *
+ * @example
+ * ```ts
+ * router.get('/me', (ctx) => {
+ *   ctx.body = { id: agentOf(ctx)?.id }
+ * })
+ * ```
  */
 export function agentOf(ctx: AnyContext): Agent | undefined {
   return (ctx as { [STATE]?: RequestState })[STATE]?.agent

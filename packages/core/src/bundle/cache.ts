@@ -9,7 +9,15 @@ export interface BundleCache {
   set(jws: string): unknown
 }
 
-/** Keeps it in memory, for several sources of one process. */
+/**
+ * Keeps it in memory, for several sources of one process.
+ *
+ * @example
+ * ```ts
+ * const cache = cacheInMemory()
+ * const source = fromBundle({ url, token, publicKeys, cache })
+ * ```
+ */
 export function cacheInMemory(): BundleCache {
   let kept: string | undefined
   return {
@@ -54,6 +62,11 @@ export interface ResponseCache {
  * Keeps it in a cache of the Cache API (`caches.default` on Workers), for the isolates of one data centre.
  *
  * @param url What it is kept as; it is never fetched. Default `https://meshguard.invalid/v1/bundle`. One for each gateway.
+ *
+ * @example
+ * ```ts
+ * const source = fromBundle({ url, token, publicKeys, cache: cacheInCacheApi(caches.default) })
+ * ```
  */
 export function cacheInCacheApi(cache: ResponseCache, url = 'https://meshguard.invalid/v1/bundle'): BundleCache {
   if (typeof cache?.match !== 'function' || typeof cache.put !== 'function') {

@@ -23,6 +23,11 @@ const SWEPT_WHEN_FULL = 256
  * more than a minute and more than the window, counting goes on from the new time.
  *
  * @throws TypeError for an unknown option, and for a `maxBuckets` that is not a whole number of at least 1.
+ *
+ * @example
+ * ```ts
+ * const source = fromPolicies(policies, { limiter: createMemoryLimiter({ maxBuckets: 1_000_000 }) })
+ * ```
  */
 export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter {
   assertOptions('createMemoryLimiter', options, ['maxBuckets'])

@@ -5,7 +5,14 @@ const MAX_STARS = 4
 const STAR = 42
 const QUESTION = 63
 
-/** Whether a pattern covers an action. `*` stands for any run of characters, none and `:` and `/` included. */
+/**
+ * Whether a pattern covers an action. `*` stands for any run of characters, none and `:` and `/` included.
+ *
+ * @example
+ * ```ts
+ * covers('read:*', 'read:contacts/emails') // true
+ * ```
+ */
 export function covers(pattern: string, action: string): boolean {
   return matchesGlob(pattern, action, false)
 }

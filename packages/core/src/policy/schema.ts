@@ -83,6 +83,12 @@ export const policySchema = z.strictObject({
  *
  * @throws ValidationError with everything that is wrong. An issue's `path` ends with an unknown key itself; a missing key is
  * named by the message, and the path leads to the object that lacks it.
+ *
+ * @example
+ * ```ts
+ * const policy = parsePolicy(JSON.parse(text))
+ * const source = fromPolicies(policy)
+ * ```
  */
 export function parsePolicy(value: unknown): Policy {
   const document = copyOwn(value, 1)

@@ -35,6 +35,12 @@ const OPTIONS = ['jwks', 'secret', 'issuer', 'audience', 'maxTokenAgeMs', 'clock
  * The claims of a remembered token are answered synchronously and are always the same frozen object.
  *
  * @throws TypeError naming the option that is wrong.
+ *
+ * @example
+ * ```ts
+ * const claimsOf = tokenClaims({ jwks, audience: 'contacts-api' })
+ * const { sub } = await claimsOf(token)
+ * ```
  */
 export function tokenClaims(options: TokenClaimsOptions): (token: string) => AgentClaims | Promise<AgentClaims> {
   assertOptions(WHERE, options, OPTIONS)
