@@ -94,26 +94,31 @@ const cases = {
   },
   /**
    * CPU time of this process for decisions that are shipped to a server in another one, until the last is taken, less that of
-   * decisions that are not; and how much of it is in `record`, so within a decision.
+   * decisions that are not; and how much of it is in `record`, so within a decision. All at once, and as a server makes them.
    */
   async ship() {
     const server = fork(new URL(import.meta.url).pathname, ['server'])
     const [port] = await once(server, 'message')
     const requests = requestsOf(100, 'hits')
     const source = fromPolicies(policiesOf(100, false))
-    const figures = { bareUs: [], recordUs: [], shipUs: [] }
+    const bare = createGuard({ source })
+    const figures = { bareUs: [], recordUs: [], shipUs: [], spreadUs: [] }
     for (let round = 0; round < 12; round++) {
-      const sink = auditToGateway({ url: `http://127.0.0.1:${port}`, token: 'msvc_bench', capacity: 200_000 })
-      figures.bareUs.push(await cpuOf(requests, createGuard({ source })))
+      const [sink, spread] = [sinkTo(port), sinkTo(port)]
+      const guard = createGuard({ source, audit: sink })
+      figures.bareUs.push(await cpuOf(requests, bare))
       const started = process.cpuUsage()
-      figures.recordUs.push(await cpuOf(requests, createGuard({ source, audit: sink })))
+      figures.recordUs.push(await cpuOf(requests, guard))
       await sink.close()
       figures.shipUs.push(usSince(started) / requests.length)
-      if (sink.dropped.allowed + sink.dropped.denied > 0) throw new Error('Decisions were dropped')
+      const bareSpreadUs = await cpuSpread(requests, bare)
+      figures.spreadUs.push((await cpuSpread(requests, createGuard({ source, audit: spread }))) - bareSpreadUs)
+      await spread.close()
+      if ([sink, spread].some(({ dropped }) => dropped.allowed + dropped.denied > 0)) throw new Error('Decisions were dropped')
     }
     server.disconnect()
-    const [bareUs, recordUs, shipUs] = Object.values(figures).map((one) => sorted(one.slice(2))[5])
-    return { bareUs, recordAddsUs: recordUs - bareUs, shippingAddsUs: shipUs - bareUs }
+    const [bareUs, recordUs, shipUs, spreadUs] = Object.values(figures).map((one) => sorted(one.slice(2))[5])
+    return { bareUs, recordAddsUs: recordUs - bareUs, shippingAddsUs: shipUs - bareUs, atFiveAMsUs: spreadUs }
   },
   async server() {
     const answer = (response) => response.writeHead(202, { 'content-type': 'application/json' }).end('{"accepted":1}')
@@ -122,6 +127,21 @@ const cases = {
     process.on('disconnect', () => process.exit())
     await once(process, 'disconnect')
   },
+}
+
+function sinkTo(port) {
+  return auditToGateway({ url: `http://127.0.0.1:${port}`, token: 'msvc_bench', capacity: 200_000 })
+}
+
+/** At five decisions a millisecond, for 300 ms. */
+async function cpuSpread(requests, guard) {
+  const [started, used] = [performance.now(), process.cpuUsage()]
+  let made = 0
+  for (let ms = 0; ms < 300; ms = performance.now() - started) {
+    for (const due = Math.floor(5 * ms); made < due; made++) guard.decide(requests[made])
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  return usSince(used) / made
 }
 
 async function cpuOf(requests, guard) {
