@@ -21,8 +21,12 @@ for (const [signal, code] of Object.entries(SIGNALS) as [keyof typeof SIGNALS, n
 
 // Whoever reads what is printed has read enough, as `head` does.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (run.serves === true) return
   if (error.code === 'EPIPE') process.exit(run.exitCode)
   throw error
 })
+
+// There is nowhere left to say it; the exit code still does.
+process.stderr.on('error', () => undefined)
 
 process.exitCode = await runProgram(process.argv.slice(2), run)

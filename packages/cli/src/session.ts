@@ -20,6 +20,8 @@ export interface Run {
   readonly signal: AbortSignal
   /** What the process ends with, unless there is an error. */
   exitCode: number
+  /** It serves others, and goes on when what it prints cannot be written. Default: printing is what it is for. */
+  serves?: boolean
 }
 
 /** The gateway that a command talks to, and how it prints. */

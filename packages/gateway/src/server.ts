@@ -72,7 +72,7 @@ export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewaySer
     answerOnSocket(socket, 405, 'CONNECT is not supported', traceIdOf(incoming.headers))
   })
   return {
-    listen: (port, host) => listen(server, port, host),
+    listen: (port, host) => listen(server, port, host, log),
     close(graceMs) {
       closing = true
       // Node does not count a connection as idle on which no request was sent yet.
@@ -82,11 +82,13 @@ export function createHttpServer(app: Hono<GatewayEnv>, log: Logger): GatewaySer
   }
 }
 
-function listen(server: Server, port: number, host: string): Promise<Listening> {
+function listen(server: Server, port: number, host: string, log: Logger): Promise<Listening> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, host, () => {
       server.off('error', reject)
+      // A connection that could not be taken is no reason to end.
+      server.on('error', (error) => log.error({ err: error }, 'a connection could not be taken'))
       const { address, family, port: bound } = server.address() as AddressInfo
       const named = family === 'IPv6' ? `[${address}]` : address
       resolve({ url: `http://${named}:${bound}`, host: address, port: bound })

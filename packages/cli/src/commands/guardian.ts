@@ -57,6 +57,7 @@ export function addGuardian(program: Command, run: Run): void {
       const ownToken = await ownTokenIn(flags)
       const source = await openSource(flags, gateway, token, run.signal)
       const audit = flags.audit ? openAudit(flags, gateway, token) : undefined
+      run.serves = true
       const guardian = createGuardian({ source, audit, mode: flags.mode, ownToken })
       try {
         const url = await listen(guardian, flags)

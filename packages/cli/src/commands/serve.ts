@@ -34,6 +34,7 @@ export function addServe(program: Command, run: Run): void {
       const { createGateway, readConfig } = await import('@meshguard/gateway')
       const config = configOf(flags, readConfig)
       const gateway = await createGateway(config).catch(cannotStart)
+      run.serves = true
       try {
         sayStarted(await listen(gateway, config), config, json)
         await aborted(run.signal)

@@ -1,6 +1,7 @@
 import { type AuditSink, type BundleSource, createGuard } from '@meshguard/core'
 import { type Logger, pino } from 'pino'
 import { bareApp } from '../http/bare-app.js'
+import { logDestination } from '../log-destination.js'
 import { createHttpServer, type Listening } from '../server.js'
 import { guardianRoutes } from './guardian-routes.js'
 
@@ -74,5 +75,5 @@ function claimedIn(sink: AuditSink): AuditSink {
 }
 
 function toStderr(): Logger {
-  return pino({ name: 'meshguard-guardian', level: 'error' }, pino.destination(2))
+  return pino({ name: 'meshguard-guardian', level: 'error' }, logDestination(2))
 }
