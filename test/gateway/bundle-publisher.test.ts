@@ -1,6 +1,8 @@
 /** What is signed when, seen from inside a gateway. */
 import { verifyBundle } from '@meshguard/core/bundle'
+import { decodeProtectedHeader } from 'jose'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { nextVersion } from '../../packages/gateway/src/bundle/bundle-version.js'
 import type { Bundles, SignedBundle } from '../../packages/gateway/src/bundle/bundles.js'
 import { createBundles } from '../../packages/gateway/src/bundle/create-bundles.js'
 import { createKeys } from '../../packages/gateway/src/identity/create-keys.js'
@@ -95,6 +97,44 @@ describe('a bundle that is asked for after a change', () => {
     isFailing = false
     expect((await saysOf(await bundles.current())).agents[id]).toMatchObject({ revoked: true })
   })
+})
+
+describe('the time of a bundle', () => {
+  /** The record that comes after one of another replica, with the same content. */
+  async function following(issuedAt: number, now: number) {
+    let kept = JSON.stringify({ version: 7, digest: 'same', issuedAt })
+    const swap: SettingsStore['swap'] = async (_key, _expected, value) => {
+      kept = value
+      return true
+    }
+    const next = await nextVersion(
+      { get: async () => kept, set: async () => {}, swap },
+      async () => 'same',
+      () => now,
+    )
+    expect(JSON.parse(kept)).toEqual(next)
+    return next
+  }
+
+  it('may be a minute ahead of the clock here', async () => {
+    expect(await following(60_000, 0)).toMatchObject({ version: 7, issuedAt: 60_000 })
+  })
+
+  it('is corrected with a new version where another clock was further ahead, as guards refuse what comes from the future', async () => {
+    expect(await following(60_001, 0)).toMatchObject({ version: 8, issuedAt: 0 })
+  })
+})
+
+it('holds the keys that another gateway has made', async () => {
+  const { config, log, now, bundles } = world.services
+  await bundles.current()
+  const other = await createKeys({ config, log, now })
+  await other.rotate('token')
+  await other.rotate('bundle')
+  bundles.changed()
+  const bundle = await bundles.current()
+  expect((await saysOf(bundle)).jwks.keys).toHaveLength(2)
+  expect(decodeProtectedHeader(new TextDecoder().decode(bundle.bytes)).kid).toBe(other.bundleKid())
 })
 
 it('keys that another gateway has made are noticed, and guards are woken', async () => {

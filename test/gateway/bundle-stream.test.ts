@@ -1,5 +1,5 @@
 import { type BundleDocument, verifyBundle } from '@meshguard/core/bundle'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { BundleStreams, MAX_UNREAD, type StreamLimits } from '../../packages/gateway/src/bundle/bundle-streams.js'
 import type { SignedBundle } from '../../packages/gateway/src/bundle/bundles.js'
 import type { AgentRecord } from '../../packages/gateway/src/store/store.js'
@@ -105,6 +105,22 @@ describe('the stream of bundle events', () => {
     expect(await metric('meshguard_bundle_streams')).toBe(3)
     for (const controller of open) controller.abort()
     while ((await metric('meshguard_bundle_streams')) > 0) await putPolicy(2)
+  })
+
+  it('ends at the next sign of life once its token is revoked', async () => {
+    const { token, id } = (await (
+      await world.admin('POST', '/admin/tokens', { name: 'guard', scopes: ['bundle'] })
+    ).json()) as { token: string; id: string }
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const response = await world.fetch('/v1/bundle/stream', { headers: { authorization: `Bearer ${token}` } })
+    const reader = new Events(response.body)
+    await reader.version()
+    await vi.advanceTimersByTimeAsync(15_000)
+    expect(await reader.next()).toBe(': ')
+    await world.admin('DELETE', `/admin/tokens/${id}`)
+    await vi.advanceTimersByTimeAsync(15_000)
+    expect(await reader.next()).toBeUndefined()
   })
 
   it('ends when the gateway closes', async () => {

@@ -42,6 +42,13 @@ it.each([
   expect(await bundled.read([], false, NOW + 1000)).toMatchObject({ a: { revoked: true } })
 })
 
+it('a bundle names who was revoked, although the agents were read while the clock was days ahead', async () => {
+  const { bundled, revoke } = await registry()
+  await revoke()
+  expect(await bundled.read([], false, NOW + 3 * DAY_MS)).toEqual({})
+  expect(await bundled.read([], false, NOW)).toMatchObject({ a: { revoked: true } })
+})
+
 it('a bundle names whom it was told of before the agents could not be read', async () => {
   const { bundled, revoke, reading } = await registry()
   await bundled.read([], false, NOW)
