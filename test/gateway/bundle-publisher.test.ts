@@ -125,6 +125,28 @@ describe('the time of a bundle', () => {
   })
 })
 
+it('a delegation that another replica made, and one that it revoked, are signed when that is told', async () => {
+  const listeners = new Set<ChangeListener>()
+  const changes: Changes = {
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    catchUp: async () => {},
+  }
+  await Promise.all([world.createAgent({ id: 'a' }), world.createAgent({ id: 'b' })])
+  const bundles = replica({ changes })
+  const held = async () => (await saysOf(await bundles.current())).delegations.length
+  expect(await held()).toBe(0)
+  const body = { from: 'a', to: 'b', actions: ['read:*'], expiresIn: '1h' }
+  const { id } = (await (await world.admin('POST', '/admin/delegations', body)).json()) as { id: string }
+  for (const listener of listeners) await listener([{ kind: 'delegations', key: id }])
+  expect(await held()).toBe(1)
+  await world.admin('DELETE', `/admin/delegations/${id}`)
+  for (const listener of listeners) await listener([{ kind: 'delegations', key: id }])
+  expect(await held()).toBe(0)
+})
+
 it('holds the keys that another gateway has made', async () => {
   const { config, log, now, bundles } = world.services
   await bundles.current()
