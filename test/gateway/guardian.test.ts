@@ -228,6 +228,11 @@ describe('POST /enforce/batch', () => {
     ])
     expect(mixed).toMatchObject({ allAllowed: false, bundleVersion: source.bundle?.version, mode: 'enforce' })
     expect(events).toHaveLength(4)
+    const late = await post('/enforce/batch', { checks: [{ action: 'nonsense' }, { action: 'read:a' }] }, agent.token)
+    expect([late.status, (await late.json()).results.map(({ code }: { code: string }) => code)]).toEqual([
+      200,
+      ['invalid_action', 'allowed'],
+    ])
     const fine = await post('/enforce/batch', { checks: [{ action: 'read:a' }, { action: 'read:b' }] }, agent.token)
     expect(await fine.json()).toMatchObject({ allAllowed: true })
   })
