@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { allow } from './events.js'
@@ -80,6 +80,22 @@ describe('auditThroughFolder', () => {
       await start(gateway.url).close()
       expect(await readdir(at.folder)).toEqual([])
     }
+  })
+
+  it('keeps no process alive, and is over with a process that does not close it', async () => {
+    const gateway = await startLog()
+    const child = await startOther(gateway.url, 'leave')
+    expect((await once(child, 'exit'))[0]).toBe(0)
+    await start(gateway.url).close()
+    expect(new Set(gateway.traces()).size).toBe(500)
+    expect(await readdir(at.folder)).toEqual([])
+  })
+
+  it('is over where the folder cannot be read', async () => {
+    await mkdir(at.folder)
+    await symlink('nowhere', join(at.folder, '000000000001.jsonl'))
+    expect(() => start('http://127.0.0.1:1')).toThrow(/cannot use the folder.*ENOENT/)
+    expect(await readdir(at.folder)).toEqual(['000000000001.jsonl'])
   })
 
   it('beats, so that another machine knows that it is alive', async () => {

@@ -54,14 +54,14 @@ export function useFolder() {
   }
 
   /** Another process over the same folder, that has recorded 500 decisions by now. */
-  async function startOther(url: string) {
+  async function startOther(url: string, then: 'stay' | 'leave' = 'stay') {
     const program = `
       import { auditThroughFolder } from '@meshguard/core/node'
       const sink = auditThroughFolder(${JSON.stringify(at.folder)}, { url: ${JSON.stringify(url)}, token: 'msvc_x' })
       const event = ${JSON.stringify(allow('trace'))}
       for (let i = 0; i < 500; i++) sink.record({ ...event, traceId: 'trace-' + i })
       setTimeout(() => console.log('written'), 300)
-      setInterval(() => undefined, 1000)`
+      ${then === 'stay' ? 'setInterval(() => undefined, 1000)' : ''}`
     const child = spawn(process.execPath, FROM_INPUT, { stdio: ['pipe', 'pipe', 'ignore'] })
     child.stdin.end(await nodeProgram(program))
     await once(child.stdout, 'data')

@@ -88,6 +88,15 @@ describe('A cache that processes share', () => {
     })
   })
 
+  it('goes by the version first, whatever the clocks of gateways', async () => {
+    const { one, other } = await caches()
+    const signedAt = (ms: number) => publisher.signer.sign({ issuedAt: new Date(Date.now() + ms).toISOString() })
+    const [earlier, later] = [await signedAt(0), await signedAt(-60_000)]
+    await startSlow(one).take(earlier)
+    await startSlow(other).take(later)
+    expect(await one.get()).toBe(later)
+  })
+
   it.each<[string, (jws: string) => string]>([
     ['forged', (jws) => `${jws.slice(0, -20)}${'A'.repeat(20)}`],
     ['cut off', (jws) => jws.slice(0, 100)],

@@ -11,6 +11,7 @@ import { assertMs, isObject } from '../options.js'
 import { assertToken, readGatewayUrl } from '../transport/transport.js'
 import type { AuditEvent, DecisionEvent } from '../types.js'
 import { claimFolder } from './claim-folder.js'
+import { isMissing } from './is-missing.js'
 
 /** Options of {@link auditThroughFolder}. */
 export interface FolderSinkOptions extends GatewaySinkOptions {
@@ -226,10 +227,6 @@ async function sizeOf(path: string): Promise<number> {
     if (isMissing(error)) return 0
     throw error
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 /** Makes and claims a folder. @throws TypeError */

@@ -3,6 +3,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { BundleCache } from '../bundle/cache.js'
 import { messageOf } from '../errors.js'
+import { isMissing } from './is-missing.js'
 
 /**
  * Keeps the last good bundle in a file, for `fromBundle`: a new process begins with it while the gateway is away, and its version
@@ -36,7 +37,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (isMissing(error)) return undefined
     throw error
   }
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { printable } from '../audit-line.js'
 import { messageOf } from '../errors.js'
 import { isObject } from '../options.js'
+import { isMissing } from './is-missing.js'
 
 const NAME = /^claim-[0-9a-f-]{36}$/
 const BEAT_MS = 2000
@@ -96,10 +97,6 @@ function claimantIn(path: string): Claimant | undefined {
     if (error instanceof SyntaxError || isMissing(error)) return undefined
     throw error
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 function isRunning(pid: number): boolean {
