@@ -3,7 +3,8 @@ import { auditToGateway, createGuard, fromBundle } from '@meshguard/core'
 import { verifyBundle } from '@meshguard/core/bundle'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { startGateway, type World, type WorldAgent } from '../gateway/gateway-world.js'
-import { type Network, randomFrom, startNetwork } from './network.js'
+import { auditedTraces } from './audited.js'
+import { faultNames, type Network, randomFrom, startNetwork } from './network.js'
 
 const SEED = Number(process.env['MESHGUARD_SEED'] ?? Date.now() % 1_000_000)
 const ROUNDS = Number(process.env['MESHGUARD_ROUNDS'] ?? 40)
@@ -46,7 +47,8 @@ it(`decides by what the gateway signed, never goes back, and leaves every decisi
   const decided: string[] = []
   let byBundle = 0
   let seen = 0
-  for (let round = 0; round < ROUNDS; round++) {
+  const isAllDone = () => Object.keys(network.done).length === faultNames.length
+  for (let round = 0; round < ROUNDS || !isAllDone(); round++) {
     if (round % 4 === 0) await change()
     for (const agent of agents) {
       const action = ACTIONS[Math.floor(random() * ACTIONS.length)] as string
@@ -65,7 +67,6 @@ it(`decides by what the gateway signed, never goes back, and leaves every decisi
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
   expect(byBundle, 'a bundle came through').toBeGreaterThan(0)
-  expect(Object.keys(network.done).length, 'something went wrong on the way').toBeGreaterThan(0)
 
   network.calm()
   const newest = Math.max(...versions.keys())
@@ -79,14 +80,14 @@ it(`decides by what the gateway signed, never goes back, and leaves every decisi
   }
   await guard.close()
   expect(audit.dropped).toEqual({ allowed: 0, denied: 0, outcomes: 0 })
-  expect((await shippedTraces()).sort()).toEqual(decided.sort())
+  expect(await shippedTraces()).toEqual(decided.sort())
   expect(await (await gateway.admin('GET', '/admin/audit/verify')).json()).toMatchObject({ valid: true })
 }, 60_000)
 
 it('loses no decision when it is closed at the moment that the network comes back', async () => {
   const service = await gateway.createService('audit:write')
   const guards = Array.from({ length: 20 }, () => {
-    const audit = auditToGateway({ url: network.url, token: service, timeoutMs: 1000 })
+    const audit = auditToGateway({ url: network.url, token: service })
     return {
       audit,
       guard: createGuard({ source: { name: 'allow', decide: () => ({ allowed: true, code: 'allowed' }) }, audit }),
@@ -102,7 +103,7 @@ it('loses no decision when it is closed at the moment that the network comes bac
   network.calm()
   await Promise.all(guards.map(({ guard }) => guard.close()))
   for (const { audit } of guards) expect(audit.dropped).toEqual({ allowed: 0, denied: 0, outcomes: 0 })
-  expect((await shippedTraces()).sort()).toEqual(decided.sort())
+  expect(await shippedTraces()).toEqual(decided.sort())
 }, 30_000)
 
 interface State {
@@ -138,13 +139,4 @@ async function signedVersion(token: string): Promise<number> {
 }
 
 /** The trace IDs of all entries that were shipped. */
-async function shippedTraces(): Promise<string[]> {
-  const traces: string[] = []
-  for (let cursor: string | undefined = ''; cursor !== undefined; ) {
-    const answer = await gateway.admin('GET', `/admin/audit?limit=1000${cursor && `&cursor=${encodeURIComponent(cursor)}`}`)
-    const page = (await answer.json()) as { entries: { traceId: string; writer?: string }[]; nextCursor?: string }
-    traces.push(...page.entries.filter(({ writer }) => writer !== undefined).map(({ traceId }) => traceId))
-    cursor = page.nextCursor
-  }
-  return traces
-}
+const shippedTraces = () => auditedTraces(gateway, ({ writer }) => writer !== undefined)

@@ -2,7 +2,8 @@
 import { auditToGateway, createGuard, fromGateway, fromPolicies } from '@meshguard/core'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startGateway, type World, type WorldAgent } from '../gateway/gateway-world.js'
-import { type Network, randomFrom, startNetwork } from './network.js'
+import { auditedTraces } from './audited.js'
+import { faultNames, type Network, randomFrom, startNetwork } from './network.js'
 
 const SEED = Number(process.env['MESHGUARD_SEED'] ?? Date.now() % 1_000_000)
 const ROUNDS = Number(process.env['MESHGUARD_ROUNDS'] ?? 40)
@@ -26,6 +27,9 @@ afterEach(async () => {
   await gateway.close()
 })
 
+/** Whether every fault was met. */
+const isAllDone = () => Object.keys(network.done).length === faultNames.length
+
 let asked = 0
 const traceId = () => `trace-${String(++asked).padStart(6, '0')}`
 
@@ -45,27 +49,27 @@ describe(`a network that refuses, resets, cuts, trickles, repeats, delays and sw
         })),
       )
       let source = asking(network.url)
-      let answered = 0
-      for (let round = 0; round < ROUNDS; round++) {
+      const answered: string[] = []
+      for (let round = 0; round < ROUNDS || !isAllDone(); round++) {
         if (round % 5 === 4) source = asking(network.url)
         const answers = await Promise.all(
           questions.map(async ({ agent, action, allowed }) => {
-            const answer = await Promise.resolve(source.decide({ action, ...who(agent), traceId: traceId() })).catch(
-              () => undefined,
-            )
+            const id = traceId()
+            const answer = await Promise.resolve(source.decide({ action, ...who(agent), traceId: id })).catch(() => undefined)
             if (answer?.allowed === true) expect(allowed, `${agent.id} ${action}`).toBe(true)
-            return answer?.code
+            return answer?.code === 'allowed' || answer?.code === 'no_match' ? [id] : []
           }),
         )
-        answered += answers.filter((code) => code === 'allowed' || code === 'no_match').length
+        answered.push(...answers.flat())
       }
-      expect(answered, 'some were answered').toBeGreaterThan(0)
-      expect(Object.keys(network.done).length, 'some were not').toBeGreaterThan(0)
+      expect(answered.length, 'some were answered').toBeGreaterThan(0)
       network.calm()
       const calm = asking(network.url, 10_000)
       for (const { agent, action, allowed } of questions) {
         expect(await calm.decide({ action, ...who(agent), traceId: traceId() })).toMatchObject({ allowed })
       }
+      const audited = new Set(await auditedTraces(gateway))
+      expect(answered.filter((id) => !audited.has(id))).toEqual([])
     },
     30_000,
   )
@@ -85,10 +89,7 @@ describe(`a network that refuses, resets, cuts, trickles, repeats, delays and sw
         await new Promise((resolve) => setTimeout(resolve, 15))
       }
       network.calm()
-      const inLog = async () => {
-        const answer = await gateway.admin('GET', '/admin/audit?limit=1000')
-        return ((await answer.json()) as { entries: { traceId: string }[] }).entries.map((entry) => entry.traceId).sort()
-      }
+      const inLog = () => auditedTraces(gateway)
       await expect.poll(async () => (await inLog()).length, { timeout: 20_000 }).toBe(recorded.length)
       await guard.close()
       expect(await inLog()).toEqual(recorded.sort())
@@ -96,5 +97,30 @@ describe(`a network that refuses, resets, cuts, trickles, repeats, delays and sw
       expect(await (await gateway.admin('GET', '/admin/audit/verify')).json()).toMatchObject({ valid: true })
     },
     30_000 + 200 * ROUNDS,
+  )
+
+  it.each(['tokens', 'tokens and a service', 'ids'])(
+    'never takes the answer to a request that arrived twice for that to the next one, asking by %s',
+    async (way) => {
+      const repeating = await startNetwork(gateway.url, random, { share: 1, faults: ['repeat'] })
+      try {
+        const token = way === 'tokens' ? undefined : await gateway.createService('decide')
+        const source = fromGateway({ url: repeating.url, token, timeoutMs: 10_000 })
+        const who = ({ id, token: own }: WorldAgent) =>
+          way === 'ids' ? { agent: { id, trustTier: 'verified' } } : { token: own }
+        const codes: unknown[] = []
+        for (let i = 0; i < 2 * ROUNDS; i++) {
+          const agent = random() < 0.5 ? nova : rook
+          const asks = Promise.resolve(source.decide({ action: 'read:contacts', ...who(agent), traceId: traceId() }))
+          const { code, allowed } = await asks.catch(() => ({ code: 'unavailable', allowed: false }))
+          if (allowed) expect(agent).toBe(nova)
+          codes.push(code)
+        }
+        expect(codes).toContain('allowed')
+      } finally {
+        await repeating.close()
+      }
+    },
+    30_000,
   )
 })

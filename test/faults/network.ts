@@ -14,27 +14,51 @@ export interface Network {
 /** What is done with the two ends of a connection. */
 type Fault = (client: Socket, upstream: Socket, random: () => number) => void
 
-const FAULTS: Readonly<Record<string, Fault>> = {
+const FAULTS = {
   refuse: (client) => void client.destroy(),
   reset: (client, upstream) => void upstream.once('data', () => client.resetAndDestroy()),
   cut: (client, upstream, random) =>
     void upstream.once('data', (data) => client.end(data.subarray(0, Math.floor(data.length * random())))),
   trickle: (client, upstream) => void upstream.on('data', (data) => void trickle(client, data)),
   duplicate: (client, upstream) => void upstream.on('data', (data) => client.write(Buffer.concat([data, data]))),
-  delay: (client, upstream, random) => void upstream.on('data', (data) => setTimeout(() => client.write(data), 200 * random())),
+  repeat: (client, upstream) => {
+    client.on('data', (data) => setTimeout(() => upstream.write(data), 2))
+    upstream.pipe(client)
+  },
+  delay: (client, upstream, random) => {
+    const ms = 200 * random()
+    upstream.on('data', (data) => setTimeout(() => client.write(data), ms))
+  },
   swallow: (_client, upstream) => void upstream.resume(),
+} satisfies Readonly<Record<string, Fault>>
+
+/** What can be done: `duplicate` sends each answer twice, `repeat` each request. */
+export type FaultName = keyof typeof FAULTS
+
+/** The names of all, in alphabetical order. */
+export const faultNames = (Object.keys(FAULTS) as FaultName[]).sort()
+
+/** How a network fails. */
+export interface NetworkOptions {
+  /** How many of the connections something is done to, 0 to 1. Default 0.5. */
+  readonly share?: number
+  /** What is done to them, in turns. Default all. */
+  readonly faults?: readonly FaultName[]
 }
 
 /**
  * Starts one before a server on a loopback port. Where nothing else is done to a connection, it ends after up to eight answers.
- *
- * @param share How many of the connections something is done to, 0 to 1.
  */
-export async function startNetwork(target: string, random: () => number, share = 0.5): Promise<Network> {
+export async function startNetwork(
+  target: string,
+  random: () => number,
+  { share = 0.5, faults = faultNames }: NetworkOptions = {},
+): Promise<Network> {
   const { port } = new URL(target)
   const sockets = new Set<Socket>()
   const done: Record<string, number> = {}
   let isCalm = false
+  let turn = Math.floor(faults.length * random())
   const server: Server = createServer((client) => {
     const upstream = connect(Number(port), '127.0.0.1')
     for (const socket of [client, upstream]) {
@@ -48,10 +72,9 @@ export async function startNetwork(target: string, random: () => number, share =
     client.pipe(upstream)
     if (isCalm) return void upstream.pipe(client)
     if (random() >= share) return breakLater(client, upstream, random)
-    const names = Object.keys(FAULTS)
-    const name = names[Math.floor(random() * names.length)] as string
+    const name = faults[turn++ % faults.length] as FaultName
     done[name] = (done[name] ?? 0) + 1
-    FAULTS[name]?.(client, upstream, random)
+    FAULTS[name](client, upstream, random)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {

@@ -111,8 +111,8 @@ export const itemsOf = ({ body }: Asked): Item[] => (JSON.parse(body) as { check
 /** A scripted gateway's answer that allows: to one check, or to every check of many. */
 export function allowing(asked: Asked): Reply {
   if (asked.path.endsWith('/v1/checks')) return decisions(itemsOf(asked).map((item) => allowed(item.action, item.traceId)))
-  const action = String(asked.headers['x-meshguard-action'])
-  return { status: 200, headers: { 'x-meshguard-decision': 'allow' }, body: allowed(action, 'trace-of-the-gateway') }
+  const { 'x-meshguard-action': action, 'x-meshguard-trace-id': traceId } = asked.headers
+  return { status: 200, headers: { 'x-meshguard-decision': 'allow' }, body: allowed(String(action), String(traceId)) }
 }
 
 export const allowed = (action: string, traceId: string) => ({

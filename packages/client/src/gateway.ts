@@ -1,5 +1,5 @@
 import { AuthenticationError, UnavailableError, ValidationError } from '@meshguard/core'
-import { newTraceId } from '@meshguard/core/http'
+import { isTraceId, newTraceId } from '@meshguard/core/http'
 import { errorOf, objectOf } from './answers.js'
 import type { CallOptions } from './options.js'
 import type { Settings } from './settings.js'
@@ -26,9 +26,9 @@ export class Gateway {
     return this.#settings.timeoutMs
   }
 
-  /** The trace ID of one call. */
-  traceId({ traceId }: CallOptions): string {
-    return traceId ?? this.#settings.traceId ?? newTraceId()
+  /** The trace ID of one call: a new one in place of what no gateway would take. */
+  traceId({ traceId = this.#settings.traceId }: CallOptions): string {
+    return isTraceId(traceId) ? traceId : newTraceId()
   }
 
   /** @throws AuthenticationError when the client has no agent's token. */

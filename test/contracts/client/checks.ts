@@ -44,6 +44,22 @@ export const checkCases: readonly Case[] = [
     },
   },
   {
+    title: 'a check takes a new trace ID in place of one that no gateway would take',
+    async run({ answer, received, connect }, assert) {
+      await answer(allow('read:contacts'))
+      const { allowed, traceId } = await connect().check('read:contacts', { traceId: 'short' })
+      assert.equal([allowed, (await received())[0]?.headers['x-meshguard-trace-id']], [true, traceId])
+      assert.match(traceId, /^[0-9a-f-]{36}$/)
+    },
+  },
+  {
+    title: 'a check does not take the answer to another check',
+    async run({ answer, connect }, assert) {
+      await answer(allow('read:contacts', { traceId: 'trace-of-another' }))
+      isA(UnavailableError, await rejection(connect().check('read:contacts')), assert)
+    },
+  },
+  {
     title: 'answers what the gateway decided',
     async run({ answer, connect }, assert) {
       await answer(allow('read:contacts', { policyVersion: 'v7' }), deny('delete:contacts', { message: 'Ask a person' }))

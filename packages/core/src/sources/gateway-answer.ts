@@ -16,7 +16,9 @@ export function answerOfCheck(answer: GatewayAnswer, request: DecisionRequest): 
   const { status } = answer
   const says = answer.header('x-meshguard-decision')
   const agrees = says === undefined ? status !== 429 : (says === 'allow') === (status === 200)
-  const read = agrees ? readDecision(status, objectIn(answer.text), request) : undefined
+  const body = agrees ? objectIn(answer.text) : undefined
+  const traceId = answer.header('x-meshguard-trace-id') ?? body?.['traceId']
+  const read = isItsAnswer(traceId, request) ? readDecision(status, body, request) : undefined
   if (read === undefined) throw new UnavailableError(`The gateway's answer (${status}) is no decision on this check`)
   return withAgent(read, answer.header('x-meshguard-agent-id'), request)
 }
@@ -49,9 +51,14 @@ const NO_DECISION: Answer = Object.freeze({
 function answerOfItem(item: unknown, request: DecisionRequest): Answer {
   const body = isObject(item) ? item : {}
   const { status, traceId, agentId } = body
-  if (typeof status !== 'number' || (traceId !== undefined && traceId !== request.traceId)) return NO_DECISION
+  if (typeof status !== 'number' || !isItsAnswer(traceId, request)) return NO_DECISION
   const read = readDecision(status, body, request)
   return read === undefined ? NO_DECISION : withAgent(read, agentId, request)
+}
+
+/** Not where a request that arrived twice is answered twice: its second answer then comes as that to the next request. */
+function isItsAnswer(traceId: unknown, request: DecisionRequest): boolean {
+  return traceId === undefined || traceId === request.traceId
 }
 
 /** Adds the agent that the gateway made of the token. Only its id is told, so it has the lowest tier and no tags here. */
