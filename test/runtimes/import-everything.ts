@@ -3,11 +3,15 @@
  * Node alone, and makes in global scope what can be made there.
  */
 
+// biome-ignore assist/source/organizeImports: what is begun is kept from here on
+import { begun } from './begun.js'
 import * as client from '@meshguard/client'
 import * as core from '@meshguard/core'
 import * as bundle from '@meshguard/core/bundle'
 import * as http from '@meshguard/core/http'
+import * as policy from '@meshguard/core/policy'
 import * as testing from '@meshguard/core/testing'
+import * as tokens from '@meshguard/core/tokens'
 import * as yaml from '@meshguard/core/yaml'
 import * as hono from '@meshguard/hono'
 
@@ -23,6 +27,20 @@ const made = [
   new client.MeshGuardClient({ gatewayUrl: url }),
 ]
 
+/** What importing and making began; nothing is asked for after this line. */
+const inGlobalScope = [...begun]
+const imported = {
+  '@meshguard/client': client,
+  '@meshguard/core': core,
+  '@meshguard/core/bundle': bundle,
+  '@meshguard/core/http': http,
+  '@meshguard/core/policy': policy,
+  '@meshguard/core/testing': testing,
+  '@meshguard/core/tokens': tokens,
+  '@meshguard/core/yaml': yaml,
+  '@meshguard/hono': hono,
+}
+
 export default {
-  fetch: () => Response.json([core, bundle, http, testing, yaml, client, hono].every(Boolean) && made.every(Boolean)),
+  fetch: () => Response.json({ imported: Object.keys(imported), made: made.length, begun: inGlobalScope }),
 }

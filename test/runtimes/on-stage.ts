@@ -2,7 +2,7 @@
 import { type DecisionSource, fromGateway, fromPolicies } from '@meshguard/core'
 import type { Binding as ClientBinding } from '../contracts/client.js'
 import type { Binding as SourceBinding, SourceWorld } from '../contracts/source.js'
-import type { Way } from '../sources/bindings.js'
+import { gatewayCan, policiesCan, type Way } from '../sources/features.js'
 import type { Who } from './stage.js'
 
 async function call<T>(url: string, method: string, body?: unknown): Promise<T> {
@@ -30,7 +30,7 @@ export const scriptedOn = (stage: string, name: string): ClientBinding => ({
 /** Policies in the process, by a clock that the cases move. */
 export const policiesHere: SourceBinding = {
   name: 'fromPolicies',
-  features: new Set(['explain', 'many', 'request', 'any-text', 'synchronous']),
+  features: policiesCan,
   async open({ policies }) {
     let source = fromPolicies([...policies])
     let now = 0
@@ -58,7 +58,7 @@ export const policiesHere: SourceBinding = {
 /** A real gateway in Node, asked from here. */
 export const gatewayOn = (stage: string, way: Way): SourceBinding => ({
   name: `fromGateway by ${way}`,
-  features: new Set(['tokens', ...(way === 'tokens' ? [] : (['many', 'request', 'any-text'] as const))]),
+  features: gatewayCan(way),
   async open(setup): Promise<SourceWorld> {
     const at = `${stage}/gateways/${encodeURIComponent(way)}`
     const opened = await call<{ url: string; service?: string; who: Who }>(at, 'POST', setup)

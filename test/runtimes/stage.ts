@@ -10,7 +10,8 @@ import { Hono } from 'hono'
 import { startTold } from '../client/scripted.js'
 import type { Reply, Scripted } from '../contracts/client.js'
 import type { Setup, SourceWorld } from '../contracts/source.js'
-import { bindGateway, type Way } from '../sources/bindings.js'
+import { bindGateway } from '../sources/bindings.js'
+import type { Way } from '../sources/features.js'
 
 /** How a source is told who asks, by the agents' ids. */
 export type Who = Readonly<Record<string, ReturnType<SourceWorld['as']>>>

@@ -67,6 +67,9 @@ export function suitesFor({ name, stage, serve, lacks }: Runtime): readonly Entr
   ]
 }
 
+/** No promise: that it fails shows that what fails in a runtime is told. */
+export const failing: Entry = entry('the loop', 'tells of what fails', () => Promise.reject(new Error('this case fails')))
+
 const bundles = (['tokens', 'agents', 'agents that the bundle knows'] as const).map((way) => bindBundle(way, setClock))
 
 function setClock(ms: number): void {

@@ -3,15 +3,16 @@ import { type Agent, type DecisionSource, fromGateway, fromPolicies, type Policy
 import { vi } from 'vitest'
 import type { AgentRecord } from '../../packages/gateway/src/store/store.js'
 import { registered } from '../contracts/source/spec.js'
-import type { Binding, Feature, SourceWorld } from '../contracts/source.js'
+import type { Binding, SourceWorld } from '../contracts/source.js'
 import { startGateway, type World } from '../gateway/gateway-world.js'
+import { gatewayCan, policiesCan, type Way } from './features.js'
 
 const moveTo = async (ms: number): Promise<void> => void vi.setSystemTime(ms)
 
 /** Policies in process. */
 export const policies: Binding = {
   name: 'fromPolicies',
-  features: new Set<Feature>(['explain', 'many', 'request', 'any-text', 'any-tier', 'synchronous']),
+  features: policiesCan,
   async open(setup) {
     let source = fromPolicies([...setup.policies])
     return {
@@ -27,9 +28,6 @@ export const policies: Binding = {
   },
 }
 
-/** How a gateway is asked: with the agents' tokens alone, with a service token as well, or by the agents' ids. */
-export type Way = 'tokens' | 'tokens and a service' | 'ids'
-
 /** A real gateway, started once, whose policies and agents are changed for each case. */
 export async function bindGateway(
   way: Way,
@@ -38,13 +36,11 @@ export async function bindGateway(
   const gateway = await startGateway({ policies: [], deniedRpm: 1_000_000 })
   const service = way === 'tokens' ? undefined : await gateway.createService('decide')
   const source = fromGateway({ url: gateway.url, token: service, timeoutMs: 10_000 })
-  const together: Feature[] =
-    way === 'tokens' ? [] : ['many', 'request', 'any-text', ...(way === 'ids' ? (['any-tier'] as const) : [])]
   return {
     name: `fromGateway by ${way}`,
     url: gateway.url,
     service,
-    features: new Set<Feature>(['tokens', ...together]),
+    features: gatewayCan(way),
     async open(setup): Promise<SourceWorld> {
       await replacePolicies(gateway, setup.policies)
       for (const agent of setup.agents) await putAgent(gateway, agent)
