@@ -160,6 +160,17 @@ export const agents: readonly StoreCase[] = [
     },
   },
   {
+    title: 'says which of some ids are of agents, whatever became of them',
+    async run({ store }, assert) {
+      for (const n of numbers(1, 3)) await store.agents.insert(agent(`a${n}`))
+      await store.agents.update('a2', { status: 'revoked', revokedAt: 5000 }, 5000)
+      const known = await store.agents.known(['a2', 'A1', 'a4', '', 'a1', 'a1'])
+      assert.equal([[...known].sort(), [...(await store.agents.known([]))]], [['a1', 'a2'], []])
+      const many = await store.agents.known(numbers(1, 1000).map((n) => `a${n}`))
+      assert.equal(many.size, 3)
+    },
+  },
+  {
     title: 'lists the agents that were changed since a time, the earliest change first, and none that is as it was made',
     async run({ store }, assert) {
       for (const n of numbers(1, 9)) await store.agents.insert(agent(`a${n}`, { createdAt: 1000, updatedAt: 1000 }))

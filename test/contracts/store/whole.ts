@@ -8,6 +8,7 @@ export function everyMethod(store: Store): Readonly<Record<string, () => Promise
   return {
     'agents.list': () => agents.list(),
     'agents.get': () => agents.get('a'),
+    'agents.known': () => agents.known(['a']),
     'agents.insert': () => agents.insert(agent('new')),
     'agents.update': () => agents.update('a', { name: 'x' }, 1),
     'agents.changedSince': () => agents.changedSince(0),

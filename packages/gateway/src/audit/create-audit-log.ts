@@ -128,7 +128,7 @@ function every(ms: number, work: () => Promise<void>, onError: (error: unknown) 
 async function mark({ store, now }: Parts, writer: string, entries: readonly AuditEntry[]): Promise<Prepared[]> {
   const received = now()
   const receivedAt = new Date(received).toISOString()
-  const known = new Map<string, boolean>()
+  const known = await store.agents.known([...new Set(entries.flatMap(({ agentId }) => agentId ?? []))])
   const prepared = new Map<string, Prepared>()
   for (const [i, entry] of entries.entries()) {
     if (!(Date.parse(entry.timestamp) <= received + CLOCK_SKEW_MS)) {
@@ -136,8 +136,7 @@ async function mark({ store, now }: Parts, writer: string, entries: readonly Aud
       throw badRequest('An entry has no valid timestamp', [{ path: `entries.${i}.timestamp`, message }])
     }
     const { agentId } = entry
-    if (agentId !== undefined && !known.has(agentId)) known.set(agentId, (await store.agents.get(agentId)) !== undefined)
-    const unknownAgent = agentId !== undefined && known.get(agentId) === false ? true : undefined
+    const unknownAgent = agentId !== undefined && !known.has(agentId) ? true : undefined
     const one = prepare({ ...entry, writer, receivedAt, unknownAgent }, now())
     if (!prepared.has(one.entry.id)) prepared.set(one.entry.id, one)
   }

@@ -37,6 +37,12 @@ export function agentStore(read: Kysely<Schema>, write: Kysely<Schema>): AgentSt
       return row && agentOf(row)
     },
 
+    async known(ids) {
+      if (ids.length === 0) return new Set()
+      const rows = await read.selectFrom('agents').select('id').where('id', 'in', ids).execute()
+      return new Set(rows.map(({ id }) => id))
+    },
+
     async insert(agent) {
       await write.transaction().execute(async (trx) => {
         await trx.insertInto('agents').values(rowOf(agent)).execute()

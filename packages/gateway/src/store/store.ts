@@ -40,6 +40,8 @@ export interface AgentFilter {
 export interface AgentStore {
   list(filter?: AgentFilter): Promise<Page<AgentRecord>>
   get(id: string): Promise<AgentRecord | undefined>
+  /** Which of at most 1 000 ids are of agents. */
+  known(ids: readonly string[]): Promise<ReadonlySet<string>>
   /** @throws Error when the id is taken. */
   insert(agent: AgentRecord): Promise<void>
   /**
