@@ -172,7 +172,7 @@ describe('the audit log', () => {
     await check(token, 'read:audited')
     const trace = denied.headers.get('x-meshguard-trace-id') as string
     expect((await run('audit', 'tail', '-n', '2')).stdout).toMatch(
-      /^\S+Z DENY {2}audited write:audited no_match .*\n\S+Z ALLOW audited read:audited allowed by test\/allow read:\* trace \S+\n$/,
+      /^\S+Z DENY {2}audited write:audited no_match .*\n\S+Z ALLOW audited read:audited allowed by test\/"allow read:\*" trace \S+\n$/,
     )
     expect((await json('audit', 'query', '--agent', id, '--decision', 'deny')).entries).toMatchObject([{ traceId: trace }])
     expect((await json('audit', 'query', '--action', 'write:aud*', '--from', '1h', '--limit', '1')).entries).toHaveLength(1)

@@ -122,9 +122,14 @@ function operatorOf({ operator }: AuditEntry): string | undefined {
   return typeof name === 'string' ? `(${name})` : undefined
 }
 
+/** A name with blanks is quoted, as in the lines that guards print. */
+function nameOf(rule: string): string {
+  return plain(rule).includes(' ') ? JSON.stringify(plain(rule)) : plain(rule)
+}
+
 function printEntry(entry: AuditEntry): void {
   const { timestamp, decision, agentName, agentId, action, resource, code, policy, rule, reason, traceId } = entry
-  const by = policy === undefined ? code : `${code} by ${plain(policy)}${rule === undefined ? '' : `/${plain(rule)}`}`
+  const by = policy === undefined ? code : `${code} by ${plain(policy)}${rule === undefined ? '' : `/${nameOf(rule)}`}`
   const words = [
     plain(timestamp),
     verdict(decision),
