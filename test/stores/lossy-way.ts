@@ -12,6 +12,8 @@ export interface LossyWay {
   /** Ends connections in the same packet that says they are ready. */
   endAsTheyAreReady(isEnding: boolean): void
   freeze(isFrozen: boolean): void
+  /** Lets a connection (1 is the next) freeze when the server has sent something this often on it. */
+  freezeAt(connection: number, packets: number): void
   /** Lets the next connection wait: resolves once there is one, with how to let it go on. */
   holdNext(): Promise<() => void>
   /** How many connections there are. */
@@ -26,7 +28,11 @@ export async function lossyWay(databaseUrl: string): Promise<LossyWay> {
   let isFrozen = false
   let isEnding = false
   let onNext: ((letGo: () => void) => void) | undefined
-  const proxy = createServer((client) => {
+  let stops: { connection: number; packets: number } | undefined
+  const proxy = createServer({ allowHalfOpen: true }, (client) => {
+    if (stops !== undefined) stops.connection--
+    const stop = stops?.connection === 0 ? stops : undefined
+    const isStuck = () => isFrozen || stop?.packets === 0
     if (onNext !== undefined) {
       client.pause()
       onNext(() => client.resume())
@@ -38,12 +44,19 @@ export async function lossyWay(databaseUrl: string): Promise<LossyWay> {
       socket.on('error', () => socket.destroy())
       socket.on('close', () => sockets.delete(socket))
     }
-    client.on('data', (bytes) => isFrozen || upstream.write(bytes))
+    client.on('data', (bytes) => isStuck() || upstream.write(bytes))
     upstream.on('data', (bytes) => {
-      if (isFrozen) return
+      if (isStuck()) return
+      if (stop !== undefined) stop.packets--
       if (isLosing) client.destroy()
       else if (isEnding && bytes.includes(READY)) client.end(Buffer.concat([bytes, ENDED]))
       else client.write(bytes)
+    })
+    client.on('end', () => {
+      if (!isStuck()) client.end()
+      // One that is closed altogether, not for sending alone, refuses this.
+      const probe = setInterval(() => client.write('N'), 100)
+      client.on('close', () => clearInterval(probe))
     })
     client.on('close', () => upstream.end())
     upstream.on('close', () => client.destroy())
@@ -68,6 +81,9 @@ export async function lossyWay(databaseUrl: string): Promise<LossyWay> {
     },
     freeze(frozen) {
       isFrozen = frozen
+    },
+    freezeAt(connection, packets) {
+      stops = { connection, packets }
     },
     loseAnswers() {
       isLosing = true

@@ -3,6 +3,7 @@ import type { CompiledQuery, DatabaseConnection, QueryResult } from 'kysely'
 import pg from 'pg'
 import type { Logger } from 'pino'
 import { codeOf, failureOf, isBroken } from './postgres-errors.js'
+import { PostgresSockets } from './postgres-sockets.js'
 
 /** How many connections there may be, and how long they work, in ms. */
 export interface PoolLimits {
@@ -50,6 +51,7 @@ export function connectionConfig(databaseUrl: string): pg.ClientConfig {
  */
 export class PostgresPool {
   readonly #pool: pg.Pool
+  readonly #sockets = new PostgresSockets()
   #pauseMs = 0
   #retryAt = 0
   #inUse = 0
@@ -59,6 +61,7 @@ export class PostgresPool {
   constructor(config: pg.ClientConfig, log: Logger, { connections, statementMs, lockMs }: PoolLimits) {
     this.#pool = new pg.Pool({
       ...config,
+      stream: this.#sockets.make,
       max: connections,
       statement_timeout: statementMs,
       query_timeout: statementMs + CONNECT_MS,
@@ -104,7 +107,9 @@ export class PostgresPool {
     this.#closed ??= new Promise<void>((resolve) => {
       this.#allReturned = resolve
       if (this.#inUse === 0) resolve()
-    }).then(() => this.#pool.end())
+    })
+      .then(() => this.#pool.end())
+      .then(() => this.#sockets.close())
     return this.#closed
   }
 
