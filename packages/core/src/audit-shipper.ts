@@ -34,11 +34,6 @@ function bytesOf({ json }: Entry): number {
   return 3 * json.length
 }
 
-/** In ms since the epoch; NaN for an entry without a time. */
-function timeOf(json: string): number {
-  return Date.parse((JSON.parse(json) as { timestamp: string }).timestamp)
-}
-
 /** Sends entries to a gateway until it is known what becomes of them. */
 export class Shipper {
   /** What the gateway does not take, and what was given up. */
@@ -111,8 +106,7 @@ export class Shipper {
   async #shipBatch(batch: readonly Entry[]): Promise<void> {
     const fate = await this.#fateOf(batch)
     if (fate === 'taken' || (fate === 'given up' && this.#keepsRest)) return
-    if (fate === 'refused' && batch.length === 1)
-      this.#sayOnce('does not take a decision (400 or 413): it is lost, and counted')
+    if (fate === 'refused' && batch.length === 1) this.#sayOnce('does not take a decision: it is lost, and counted')
     if (fate === 'given up' || batch.length === 1) return this.#lose(batch)
     const half = batch.length >> 1
     for (const part of [batch.slice(0, half), batch.slice(half)]) await this.#shipBatch(part)
@@ -131,8 +125,10 @@ export class Shipper {
       const endsAt = this.#endsAt
       const fate = await this.#attempt(batch, mayCorrect)
       if (fate === 'taken' || fate === 'refused') return fate
-      mayCorrect &&= fate !== 'corrected'
-      if (fate === 'corrected') continue
+      if (fate === 'corrected') {
+        mayCorrect = false
+        continue
+      }
       this.#report(fate)
       if (endsAt === undefined) {
         await this.#pause(pauseMs)
@@ -171,14 +167,17 @@ export class Shipper {
    */
   #correctTimes(batch: readonly Entry[], answer: GatewayAnswer): boolean {
     const now = Date.parse(answer.header('date') ?? '')
-    const aheadMs = Date.now() - now
-    const ahead = batch.filter(({ json }) => timeOf(json) > now + AHEAD_MS)
-    for (const entry of ahead) {
-      const timestamp = new Date(Math.min(timeOf(entry.json) - aheadMs, now)).toISOString()
-      entry.json = printable(JSON.stringify({ ...JSON.parse(entry.json), timestamp }))
+    let isCorrected = false
+    for (const entry of batch) {
+      const fields = JSON.parse(entry.json)
+      const at = Date.parse(fields.timestamp)
+      if (!(at > now + AHEAD_MS)) continue
+      const timestamp = new Date(now + Math.min(at - Date.now(), 0)).toISOString()
+      entry.json = printable(JSON.stringify({ ...fields, timestamp }))
+      this.#sayOnce('takes no decision of a time to come: its own clock counts')
+      isCorrected = true
     }
-    if (ahead.length > 0) this.#sayOnce("takes no decision of a time to come: with this machine's clock ahead, its own counts")
-    return ahead.length > 0
+    return isCorrected
   }
 
   /** Ends when the sink is closed. @param keepsAlive Whether the process stays for it. */
