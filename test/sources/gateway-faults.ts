@@ -75,10 +75,6 @@ const NONSENSE: readonly (readonly [string, Reply])[] = [
   ['an allow without its action', { status: 200, body: { allowed: true, decision: 'allow' } }],
   ['an allow of another action', { status: 200, body: { ...allow, action: 'delete:contacts' } }],
   ['an allow of another check', { status: 200, body: { ...allow, traceId: 'trace-0002' } }],
-  [
-    'an allow with the trace ID of another check',
-    { status: 200, body: allow, headers: { 'x-meshguard-trace-id': 'trace-0002' } },
-  ],
   ['an allow that is no boolean', { status: 200, body: { ...allow, allowed: 'true' } }],
   ['an allow that says deny', { status: 200, body: { ...allow, decision: 'deny' } }],
   ['a deny with 200', { status: 200, body: denied('read:contacts', 'trace-0001') }],

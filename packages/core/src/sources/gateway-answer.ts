@@ -16,9 +16,7 @@ export function answerOfCheck(answer: GatewayAnswer, request: DecisionRequest): 
   const { status } = answer
   const says = answer.header('x-meshguard-decision')
   const agrees = says === undefined ? status !== 429 : (says === 'allow') === (status === 200)
-  const body = agrees ? objectIn(answer.text) : undefined
-  const traceId = answer.header('x-meshguard-trace-id') ?? body?.['traceId']
-  const read = isItsAnswer(traceId, request) ? readDecision(status, body, request) : undefined
+  const read = agrees ? readDecision(status, objectIn(answer.text), request) : undefined
   if (read === undefined) throw new UnavailableError(`The gateway's answer (${status}) is no decision on this check`)
   return withAgent(read, answer.header('x-meshguard-agent-id'), request)
 }
@@ -50,15 +48,10 @@ const NO_DECISION: Answer = Object.freeze({
 
 function answerOfItem(item: unknown, request: DecisionRequest): Answer {
   const body = isObject(item) ? item : {}
-  const { status, traceId, agentId } = body
-  if (typeof status !== 'number' || !isItsAnswer(traceId, request)) return NO_DECISION
+  const { status, agentId } = body
+  if (typeof status !== 'number') return NO_DECISION
   const read = readDecision(status, body, request)
   return read === undefined ? NO_DECISION : withAgent(read, agentId, request)
-}
-
-/** Not where a request that arrived twice is answered twice: its second answer then comes as that to the next request. */
-function isItsAnswer(traceId: unknown, request: DecisionRequest): boolean {
-  return traceId === undefined || traceId === request.traceId
 }
 
 /** Adds the agent that the gateway made of the token. Only its id is told, so it has the lowest tier and no tags here. */
@@ -68,8 +61,12 @@ function withAgent(answer: Answer, id: unknown, { agent }: DecisionRequest): Ans
   return agent.id === id ? answer : NO_DECISION
 }
 
+/**
+ * Nothing where the trace ID is another's: a request that arrived twice is answered twice, and its second answer can come as that
+ * to the next request.
+ */
 function readDecision(status: number, body: Body | undefined, request: DecisionRequest): Answer | undefined {
-  if (body === undefined) return undefined
+  if (body === undefined || (body['traceId'] ?? request.traceId) !== request.traceId) return undefined
   if (status === 200) return readAllow(body, request)
   if (body['allowed'] === true || body['decision'] === 'allow') return undefined
   if (status === 403 && body['error'] === 'Forbidden') return readDenial(body, request)
