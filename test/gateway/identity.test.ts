@@ -304,7 +304,8 @@ describe('The admin token that nobody configured', () => {
     expect(database).not.toContain(told[0])
     await world.gateway.close()
 
-    const again = await start({ ...options, dataDir: join(world.folder, 'data') })
+    const { dataDir, databaseUrl, signingKeyFile } = world.gateway.config
+    const again = await start({ ...options, dataDir, databaseUrl, signingKeyFile })
     expect(again.gateway.adminToken).toBeUndefined()
     expect(told).toHaveLength(1)
     expect(await again.services.identity.isOperator(new Headers({ 'x-admin-token': told[0] as string }))).toBe(true)

@@ -46,7 +46,8 @@ describe('A gateway that closes', () => {
     expect(answer.status).toBe(200)
     await closing
 
-    const again = await start({ dataDir: world.gateway.config.dataDir })
+    const { dataDir, databaseUrl, signingKeyFile } = world.gateway.config
+    const again = await start({ dataDir, databaseUrl, signingKeyFile })
     const { items } = await again.services.audit.query({})
     expect(items.map(({ action }) => action)).toEqual(['read:a'])
     expect(await again.services.audit.verify()).toMatchObject({ valid: true })

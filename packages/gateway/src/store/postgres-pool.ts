@@ -2,7 +2,7 @@ import { UnavailableError } from '@meshguard/core'
 import type { CompiledQuery, DatabaseConnection, QueryResult } from 'kysely'
 import pg from 'pg'
 import type { Logger } from 'pino'
-import { codeOf, failureOf, isBroken } from './postgres-errors.js'
+import { failureOf, isBroken } from './postgres-errors.js'
 import { PostgresSockets } from './postgres-sockets.js'
 
 /** How many connections there may be, and how long they work, in ms. */
@@ -34,6 +34,9 @@ export function connectionConfig(databaseUrl: string): pg.ClientConfig {
   const url = new URL(databaseUrl)
   const options = url.searchParams.get('options') ?? ''
   if (!options.includes('synchronous_commit')) url.searchParams.set('options', `${options} -c synchronous_commit=on`.trim())
+  // pg takes these for `verify-full`, and warns that it will not always; so it is said.
+  const isLax = /^(prefer|require|verify-ca)$/.test(url.searchParams.get('sslmode') ?? '')
+  if (isLax && !url.searchParams.has('uselibpqcompat')) url.searchParams.set('sslmode', 'verify-full')
   const getTypeParser = (oid: number, format?: string) =>
     oid === INT8 ? Number : (pg.types.getTypeParser as (oid: number, format?: string) => unknown)(oid, format)
   return {
@@ -87,7 +90,7 @@ export class PostgresPool {
       return new PostgresConnection(client, () => this.#returned())
     } catch (error) {
       this.#returned()
-      if (codeOf(error) !== '') this.#pause()
+      if (!isBusy(error)) this.#pause()
       throw failureOf(error)
     }
   }
@@ -122,6 +125,11 @@ export class PostgresPool {
     this.#pauseMs = Math.min(Math.max(2 * this.#pauseMs, FIRST_PAUSE_MS), LONGEST_PAUSE_MS)
     this.#retryAt = performance.now() + this.#pauseMs
   }
+}
+
+/** Whether the pool says that none of its connections came free in time, which tells nothing of the server. */
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && error.message === 'timeout exceeded when trying to connect'
 }
 
 /** One connection, in use by one caller. */
