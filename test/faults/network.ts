@@ -47,7 +47,7 @@ export interface NetworkOptions {
 }
 
 /**
- * Starts one before a server on a loopback port. Where nothing else is done to a connection, it ends after up to eight answers.
+ * Starts one before a server on a loopback port. Each connection ends after up to eight answers.
  */
 export async function startNetwork(
   target: string,
@@ -71,10 +71,12 @@ export async function startNetwork(
     }
     client.pipe(upstream)
     if (isCalm) return void upstream.pipe(client)
-    if (random() >= share) return breakLater(client, upstream, random)
-    const name = faults[turn++ % faults.length] as FaultName
-    done[name] = (done[name] ?? 0) + 1
-    FAULTS[name](client, upstream, random)
+    if (random() < share) {
+      const name = faults[turn++ % faults.length] as FaultName
+      done[name] = (done[name] ?? 0) + 1
+      FAULTS[name](client, upstream, random)
+    } else upstream.on('data', (data) => client.write(data))
+    endLater(client, upstream, random)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -92,11 +94,10 @@ export async function startNetwork(
   }
 }
 
-/** Lets a few answers through, so that a connection that is kept open does not stay good for ever. */
-function breakLater(client: Socket, upstream: Socket, random: () => number): void {
+/** A connection that is kept open does not stay as it is for ever: it ends after up to eight answers. */
+function endLater(client: Socket, upstream: Socket, random: () => number): void {
   let left = 1 + Math.floor(8 * random())
-  upstream.on('data', (data) => {
-    client.write(data)
+  upstream.on('data', () => {
     if (--left === 0) client.destroySoon()
   })
 }
