@@ -15,7 +15,8 @@ const down = { status: 503, body: '' }
 export const entriesOf = (body: string) => (JSON.parse(body) as { entries: { id: string; traceId: string }[] }).entries
 
 /** Waits until something holds, for long on a busy machine. */
-export const eventually = <T>(of: () => T) => expect.poll(of, { timeout: 10_000, interval: 5 })
+export const eventually = <T>(of: () => T): ReturnType<typeof expect.poll<T>> =>
+  expect.poll(of, { timeout: 10_000, interval: 5 })
 
 /** A folder for the audit, made anew for each test of a file, and what is said on the console. */
 export function useFolder() {
