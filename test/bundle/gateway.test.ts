@@ -31,6 +31,11 @@ async function put(name: string, rules: readonly object[]): Promise<void> {
   expect((await world.admin('PUT', `/admin/policies/${name}`, { name, rules })).status).toBeLessThan(300)
 }
 const codeOf = async (token: string, action = 'read:contacts') => (await guard.check(action, { token })).code
+/** What the audit log says of a trace. */
+async function entryOf(traceId: string | null): Promise<Record<string, unknown> | undefined> {
+  const response = await world.admin('GET', `/admin/audit?traceId=${traceId}`)
+  return ((await response.json()) as { entries: Record<string, unknown>[] }).entries[0]
+}
 const until = (holds: () => Promise<unknown>) =>
   vi.waitFor(async () => expect(await holds()).toBe(true), { timeout: 5000, interval: 20 })
 
@@ -64,6 +69,11 @@ it('evaluates delegations as the gateway does', async () => {
     })
     const here = await guard.check(action, { token })
     expect([here.allowed, here.agentId], action).toEqual([asked.status === 200, leaf.id])
+    const own = asked.headers.get('x-meshguard-trace-id')
+    await until(async () => (await entryOf(here.traceId)) !== undefined)
+    const { chain, onBehalfOf } = (await entryOf(own)) ?? {}
+    expect(await entryOf(here.traceId), action).toMatchObject({ source: 'bundle', onBehalfOf: root.id, chain })
+    expect(onBehalfOf).toBe(root.id)
   }
   await world.admin('DELETE', `/admin/delegations/${id}`)
   await until(async () => (await codeOf(token)) === 'unauthenticated')

@@ -14,23 +14,23 @@ import type { AuditEvent, DecisionEvent } from './types.js'
  * ```
  */
 export function serialiseEvent(event: AuditEvent): string {
-  return printable(JSON.stringify(event.type === 'outcome' ? scalars(event, OUTCOME) : decisionFields(event)))
+  return printable(
+    JSON.stringify(event.type === 'outcome' ? scalars(event, ['type', 'traceId', 'ok', 'durationMs']) : decisionFields(event)),
+  )
 }
 
-const OUTCOME = ['type', 'traceId', 'ok', 'durationMs']
 const DECISION = [
-  ...['decision', 'code', 'agentId', 'action', 'resource', 'policy', 'rule', 'reason'],
-  ...['traceId', 'policyVersion', 'source', 'durationMs', 'failedOpen', 'claimed'],
+  ...['type', 'allowed', 'enforced', 'decision', 'code', 'agentId', 'action', 'resource', 'policy', 'rule', 'reason'],
+  ...['traceId', 'policyVersion', 'source', 'durationMs', 'failedOpen', 'claimed', 'retryAfter'],
 ]
-const REQUEST = ['method', 'route', 'ip']
 
 function decisionFields(event: DecisionEvent): object {
-  const { agent } = event
   return {
     time: isoTime(event.timestamp),
-    ...scalars(event, ['type', 'allowed', 'enforced', ...DECISION, 'retryAfter']),
-    agent: agent && { ...scalars(agent, ['name', 'trustTier']), tags: agent.tags && Array.from(agent.tags, scalar) },
-    request: scalars(event.request, REQUEST),
+    ...scalars(event, DECISION),
+    agent: scalars(event.agent, ['name', 'trustTier', 'tags']),
+    ...chainOf(event),
+    request: scalars(event.request, ['method', 'route', 'ip']),
     limit: scalars(event.limit, ['requests', 'windowMs']),
   }
 }
@@ -58,7 +58,17 @@ export function entryOf(event: DecisionEvent, id: string): object {
     agentName: scalar(agent?.name),
     trustTier: scalar(agent?.trustTier),
     mode: enforced ? 'enforce' : code === 'bypassed' ? 'bypass' : 'audit',
+    ...chainOf(event),
     request: request && { method: scalar(request.method), route: scalar(request.route), ip: scalar(request.ip) },
+  }
+}
+
+/** On whose behalf, and every delegation from there to the agent. */
+function chainOf({ chain }: DecisionEvent): object | undefined {
+  if (!Array.isArray(chain)) return undefined
+  return {
+    onBehalfOf: scalar(chain[0]?.from),
+    chain: chain.map((link) => scalars(Object(link), ['delegation', 'from', 'to', 'actions'])),
   }
 }
 
@@ -77,9 +87,10 @@ function scalars(from: object | undefined, keys: readonly string[]): object | un
   return from && Object.fromEntries(keys.map((key) => [key, scalar(Reflect.get(from, key))]))
 }
 
-/** Cleaned text, numbers and booleans, and only the kind of anything else. */
+/** Cleaned text, numbers and booleans, lists of them, and only the kind of anything else. */
 function scalar(value: unknown): unknown {
   if (typeof value === 'string') return clean(value)
+  if (Array.isArray(value)) return value.map(scalar)
   return value === undefined || typeof value === 'number' || typeof value === 'boolean' ? value : `[${typeof value}]`
 }
 

@@ -90,7 +90,7 @@ export function conclude(
   }
   const whole = isPlain(answer) ? decision : withRarities(decision, answer)
   if (agent !== request.agent && agent !== undefined) identified.set(whole, agent)
-  return parts.audit === undefined ? whole : record(parts, parts.audit, whole, agent, request, durationMs)
+  return parts.audit === undefined ? whole : record(parts, parts.audit, whole, agent, answer.chain, request, durationMs)
 }
 
 const identified = new WeakMap<Decision, Agent>()
@@ -155,6 +155,7 @@ function record(
   sink: AuditSink,
   decision: Decision,
   agent: Agent | undefined,
+  chain: Answer['chain'],
   request: DecisionRequest,
   durationMs: number | undefined,
 ): Decision {
@@ -179,6 +180,7 @@ function record(
         enforced: decision.enforced,
         failedOpen: decision.failedOpen,
         agent,
+        chain,
         request: request.request,
         source: parts.source.name,
         durationMs,

@@ -225,7 +225,7 @@ function recordOutcome({ audit }: Parts, event: OutcomeEvent, request: RequestLi
 }
 
 async function checkMany(parts: Parts, checks: readonly Check[], given: CheckOptions): Promise<Decision[]> {
-  if (!Array.isArray(checks)) throw new TypeError('guard.checkMany: expected a list of { action, resource, context }')
+  if (!Array.isArray(checks)) throw new TypeError('guard.checkMany: expected a list of { action }')
   const who = toRequest('', given)
   const deadline = Date.now() + parts.timeoutMs
   const { agent, refused } = await identify(parts, who, {}, deadline)

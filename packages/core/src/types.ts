@@ -86,6 +86,17 @@ export interface DelegationHop {
   readonly actions: readonly string[]
 }
 
+/** One hop of a delegation as it is recorded. */
+export interface ChainLink {
+  /** The ID of the delegation; absent where the application proved it. */
+  readonly delegation?: string | undefined
+  /** Agents' IDs. */
+  readonly from: string
+  readonly to: string
+  /** Patterns. */
+  readonly actions: readonly string[]
+}
+
 /** What a request lends to work that goes on after its answer. */
 export interface RequestLife {
   /** Keeps a serverless runtime alive until the promise settles. */
@@ -129,6 +140,8 @@ export interface Answer {
   readonly policyVersion?: string | undefined
   /** The agent that a source which `authenticates` made of the token. */
   readonly agent?: Agent | undefined
+  /** For whom that agent acts, from the root on; as it is recorded. */
+  readonly chain?: readonly ChainLink[] | undefined
 }
 
 /** One rule looked at, and why it did or did not match. */
@@ -187,6 +200,8 @@ export interface DecisionEvent extends Decision {
   readonly type: 'decision'
   readonly agent?: Agent | undefined
   readonly request?: RequestInfo | undefined
+  /** For whom the agent acts, from the root on; absent where it acts for itself. */
+  readonly chain?: readonly ChainLink[] | undefined
   /** The name of the source that was asked. */
   readonly source: string
   /** From the question to the answer; absent when it was answered at once. */

@@ -2,7 +2,7 @@ import { parseTier, vouchFor } from '../agent.js'
 import { AuthenticationError } from '../errors.js'
 import { isObject } from '../options.js'
 import { agentFromClaims } from '../tokens/claims.js'
-import type { Agent, Answer, DelegationHop } from '../types.js'
+import type { Agent, Answer, ChainLink, DelegationHop } from '../types.js'
 import type { BundleAgent, BundleDelegation } from './document.js'
 import type { Bundle } from './verify.js'
 
@@ -27,6 +27,8 @@ interface Chain {
 export interface Who {
   readonly agent: Agent
   readonly delegation?: readonly DelegationHop[] | undefined
+  /** The same, as it is recorded. */
+  readonly chain?: readonly ChainLink[] | undefined
 }
 
 /**
@@ -119,7 +121,7 @@ export class Directory {
       if (from === undefined) return AGENT_REVOKED
       hops.push({ ...hop, from })
     }
-    return { agent: acting, delegation: hops }
+    return chained(acting, hops)
   }
 
   #resolveAgent({ agent, gen }: OneAgent): Who | Answer {
@@ -144,7 +146,7 @@ export class Directory {
     const last = ids[hops.length] as string // the `to` of the last hop
     const agent = this.#registered(last)
     if (agent === undefined) return AGENT_REVOKED
-    return this.#agents.get(last)?.gen === gen ? { agent, delegation } : TOKEN_REVOKED
+    return this.#agents.get(last)?.gen === gen ? chained(agent, delegation, hops) : TOKEN_REVOKED
   }
 
   /** An agent of which there is no token; `undefined` if it is revoked or unknown. */
@@ -167,6 +169,17 @@ export class Directory {
     this.#made.set(agent, current)
     return current
   }
+}
+
+/** An agent that acts for others, over delegations of these IDs. */
+function chained(agent: Agent, delegation: readonly DelegationHop[], ids: readonly string[] = []): Who {
+  const chain = delegation.map(({ from, actions }, i) => ({
+    delegation: ids[i],
+    from: from.id,
+    to: (delegation[i + 1]?.from ?? agent).id,
+    actions,
+  }))
+  return { agent, delegation, chain }
 }
 
 function agentOf(agent: Agent, known: Exclude<BundleAgent, { revoked: true }>): Agent {

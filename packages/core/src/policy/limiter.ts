@@ -22,7 +22,7 @@ const SWEPT_WHEN_FULL = 256
  * the number of agents times the limits they meet. A clock that goes backwards gives nothing back; after it was set back by
  * more than a minute and more than the window, counting goes on from the new time.
  *
- * @throws TypeError for an unknown option, and for a `maxBuckets` that is not a whole number of at least 1.
+ * @throws TypeError for an unknown option, and for a `maxBuckets` that is not a whole number from 1.
  *
  * @example
  * ```ts
@@ -33,7 +33,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): Limiter
   assertOptions('createMemoryLimiter', options, ['maxBuckets'])
   const maxBuckets = options.maxBuckets ?? 100_000
   if (!Number.isSafeInteger(maxBuckets) || maxBuckets < 1) {
-    throw new TypeError('createMemoryLimiter: option "maxBuckets" must be a whole number of at least 1')
+    throw new TypeError('createMemoryLimiter: option "maxBuckets" must be a whole number from 1')
   }
   const levels = new Map<string, Level>()
   let cursor = levels.entries()

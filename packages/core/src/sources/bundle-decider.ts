@@ -81,7 +81,7 @@ export class BundleDecider {
     if (!(await this.#becomesGood(now))) throw this.#sync.failure ?? new UnavailableError(String(this.#unavailable().reason))
     const who = this.#who(request, await this.#prove(request.token), now)
     if ('code' in who) return { ...who, steps: [] }
-    return { ...explain(this.#evaluator as Evaluator, asked(request, who), now), agent: who.agent }
+    return { ...explain(this.#evaluator as Evaluator, asked(request, who), now), ...named(who) }
   }
 
   /** Whoever asks does not wait for it. */
@@ -111,7 +111,7 @@ export class BundleDecider {
     const who = this.#who(request, proof, now)
     if ('code' in who) return who
     const answer = (this.#evaluator as Evaluator).decide(asked(request, who), now, this.#limiter)
-    return isPromise(answer) ? answer.then((late) => ({ ...late, agent: who.agent })) : { ...answer, agent: who.agent }
+    return isPromise(answer) ? answer.then((late) => ({ ...late, ...named(who) })) : { ...answer, ...named(who) }
   }
 
   /** What was proved by keys that are in force no more has to be proved again. */
@@ -134,7 +134,7 @@ export class BundleDecider {
     })
     const merge = (answers: readonly Answer[]): Answer[] => {
       const left = answers.values()
-      return whos.map((who) => ('code' in who ? who : { ...(left.next().value as Answer), agent: who.agent }))
+      return whos.map((who) => ('code' in who ? who : { ...(left.next().value as Answer), ...named(who) }))
     }
     const answers = decideMany(this.#evaluator as Evaluator, good, now, this.#limiter)
     return isPromise(answers) ? answers.then(merge) : merge(answers)
@@ -186,6 +186,11 @@ export class BundleDecider {
 /** The question about who was found to ask it. */
 function asked(request: DecisionRequest, { agent, delegation }: Who): DecisionRequest {
   return { ...request, agent, delegation }
+}
+
+/** Whom an answer is about. */
+function named({ agent, chain }: Who): Pick<Answer, 'agent' | 'chain'> {
+  return { agent, chain }
 }
 
 function answerOf(error: unknown): Answer {
