@@ -104,6 +104,19 @@ describe('an event as JSON', () => {
     expect(JSON.parse(serialiseEvent(outcome))).toEqual(outcome)
   })
 
+  it('names for whom an agent acts, and holds whatever a source says instead', () => {
+    const link = { delegation: 'del_1', from: 'root', to: 'agent_1', actions: ['read:*', `write:${NASTY}`] }
+    const line = serialiseEvent(decision({ chain: [link] }))
+    expect(JSON.parse(line)).toMatchObject({ onBehalfOf: 'root', chain: [link] })
+    expect(line).toMatch(/^[ -~]*$/)
+    for (const chain of ['root', 42, null, [], [null], ['root'], [{ from: {}, actions: 'x' }]]) {
+      expect(JSON.parse(serialiseEvent(decision({ chain } as never))), JSON.stringify(chain)).toHaveProperty(
+        'decision',
+        'allow',
+      )
+    }
+  })
+
   it('never splits a surrogate pair when it cuts', () => {
     const { resource } = JSON.parse(serialiseEvent(decision({ resource: `${'x'.repeat(1023)}😀${'y'.repeat(50)}` })))
     expect(resource.isWellFormed()).toBe(true)

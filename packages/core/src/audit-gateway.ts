@@ -23,7 +23,7 @@ export interface GatewaySinkOptions extends QueueOptions {
 
 const DEFAULT_TIMEOUT_MS = 5000
 /** The longest pause after a request; shorter where the queue is so small that it could fill meanwhile. */
-const MAX_GATHER_MS = 10
+export const MAX_GATHER_MS = 10
 const EVENTS_A_MS = 1000
 
 /**

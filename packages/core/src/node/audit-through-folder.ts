@@ -3,7 +3,7 @@ import { type FileHandle, open, readFile, rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type BoundedSink, boundedSink, checkQueueOptions } from '../audit.js'
-import { type GatewaySinkOptions, sum } from '../audit-gateway.js'
+import { type GatewaySinkOptions, MAX_GATHER_MS, sum } from '../audit-gateway.js'
 import { printable } from '../audit-line.js'
 import { type Entry, Shipper, toEntry } from '../audit-shipper.js'
 import { messageOf } from '../errors.js'
@@ -21,8 +21,6 @@ export interface FolderSinkOptions extends GatewaySinkOptions {
 
 const WHERE = 'auditThroughFolder'
 const TIMEOUT_MS = 5000
-/** What is written in this time goes together; a request and a file cost more than a hundred decisions do. */
-const GATHER_MS = 10
 const MAX_BYTES = 64 * 1024 * 1024
 /** A file is shipped as a whole, and begun anew after a crash. */
 const MAX_FILE = 1_000_000
@@ -186,7 +184,7 @@ class FolderQueue {
     await undefined
     try {
       for (let [file] = this.#files; file !== undefined && !this.#shipper.hasGivenUp; [file] = this.#files) {
-        if (this.#files.length === 1) await pause(GATHER_MS)
+        if (this.#files.length === 1) await pause(MAX_GATHER_MS)
         if (this.#files.length === 1) await this.#inTurn(() => this.#endFile())
         if (await this.#shipFile(file)) this.#files.shift()
       }
